@@ -1,3 +1,3 @@
-"""Vanilla recurrent networks, backpropagation through time, and what follows from them, in NumPy."""
+"""Vanilla recurrent networks, backpropagation through time and what follows, in NumPy."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,171 @@
+"""Shape and dtype checks whose messages say what came, what was expected and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+
+
+def as_float(name: str, value: ArrayLike) -> Array:
+    """Return `value` as a float array: float32 and float64 are kept, integers become float64.
+
+    Parameters
+    ----------
+    name : str
+        What the argument is called in error messages.
+    value : array_like
+
+    Returns
+    -------
+    ndarray
+        The same object where it already is a float32 or float64 array.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not an array of real numbers.
+
+    Examples
+    --------
+    >>> as_float("x", [1, 2]).dtype
+    dtype('float64')
+    """
+    array = np.asarray(value)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if array.dtype.kind in "iub":
+        return array.astype(np.float64)
+    raise TypeError(
+        f"{name} must hold float32, float64 or integers, but its dtype is {array.dtype}"
+    )
+
+
+def as_index(name: str, value: ArrayLike, upper: int | None = None) -> IntArray:
+    """Return `value` as an integer array with entries in ``[0, upper)``.
+
+    Parameters
+    ----------
+    name : str
+        What the argument is called in error messages.
+    value : array_like of int
+    upper : int, optional
+        Number of classes or tokens; no upper check without it.
+
+    Returns
+    -------
+    ndarray of int
+
+    Raises
+    ------
+    TypeError
+        If `value` does not hold integers.
+    ValueError
+        If an entry is negative or not below `upper`.
+
+    Examples
+    --------
+    >>> as_index("tokens", [0, 5], upper=4)
+    Traceback (most recent call last):
+        ...
+    ValueError: tokens holds 5, but indices must lie in [0, 4)
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, but its dtype is {array.dtype}")
+    if array.size:
+        for worst in (int(array.min()), int(array.max())):
+            if worst < 0 or (upper is not None and worst >= upper):
+                bound = f"[0, {upper})" if upper is not None else "[0, inf)"
+                raise ValueError(f"{name} holds {worst}, but indices must lie in {bound}")
+    return array
+
+
+def check_shapes(**arrays: tuple[Any, str]) -> dict[str, int]:
+    """Check that named axes agree and return their sizes.
+
+    Each keyword is an argument's name with the array and its axes, as in ``x=(x, "T B D")``. The
+    first argument that uses an axis fixes its size.
+
+    Returns
+    -------
+    dict
+        Size of every axis.
+
+    Raises
+    ------
+    ValueError
+        If an array has another number of axes, an axis of another size than before, or an empty
+        axis.
+
+    Examples
+    --------
+    >>> check_shapes(x=(np.ones((7, 2, 3)), "T B D"))
+    {'T': 7, 'B': 2, 'D': 3}
+    >>> check_shapes(x_t=(np.ones((2, 3)), "B D"), W_xh=(np.ones((4, 5)), "H D"))
+    Traceback (most recent call last):
+        ...
+    ValueError: W_xh has shape (4, 5), expected (H, D) = (H, 3): D = 3 comes from x_t, shape (2, 3)
+    """
+    sizes: dict[str, int] = {}
+    origin: dict[str, str] = {}
+    for name, (array, axes_text) in arrays.items():
+        axes, shape = axes_text.split(), array.shape
+        expected = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
+        label = ", ".join(axes)
+        if len(shape) != len(axes):
+            raise ValueError(
+                f"{name} has shape {shape} with {len(shape)} axes, "
+                f"expected {len(axes)} axes ({label}) = ({expected})"
+            )
+        for axis, size in zip(axes, shape, strict=True):
+            if size == 0:
+                raise ValueError(f"{name} has shape {shape}: axis {axis} must not be empty")
+            if sizes.setdefault(axis, size) != size:
+                source = origin.get(axis, name)
+                where = arrays[source][0].shape
+                raise ValueError(
+                    f"{name} has shape {shape}, expected ({label}) = ({expected}): "
+                    f"{axis} = {sizes[axis]} comes from {source}, shape {where}"
+                )
+            origin.setdefault(axis, name)
+    return sizes
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless `value` is a positive finite number.
+
+    Examples
+    --------
+    >>> check_positive("max_norm", -1.0)
+    Traceback (most recent call last):
+        ...
+    ValueError: max_norm must be positive and finite, but it is -1.0
+    """
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite, but it is {value}")
+
+
+def check_finite(name: str, arrays: Mapping[str, Array]) -> None:
+    """Raise ``ValueError`` naming the first array of a dict that holds NaN or infinity.
+
+    Examples
+    --------
+    >>> check_finite("grads", {"W_hh": np.array([1.0, np.nan])})
+    Traceback (most recent call last):
+        ...
+    ValueError: grads['W_hh'] holds NaN or infinity in 1 of 2 entries; skip this update and look for
+    its cause
+    """
+    for key, array in arrays.items():
+        bad = int(np.size(array) - np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise ValueError(
+                f"{name}[{key!r}] holds NaN or infinity in {bad} of {np.size(array)} entries; "
+                "skip this update and look for its cause"
+            )

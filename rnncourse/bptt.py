@@ -1,0 +1,391 @@
+"""Backpropagation through time: backward passes of the vanilla RNN, and how to check them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnncourse._validation import Array, as_float, as_index, check_positive, check_shapes
+from rnncourse.rnn import (
+    Params,
+    cross_entropy,
+    log_softmax,
+    readout,
+    rnn_forward,
+    valid_tokens,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def rnn_step_backward(
+    dh: ArrayLike, x_t: ArrayLike, h_prev: ArrayLike, h: ArrayLike, W_xh: ArrayLike, W_hh: ArrayLike
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Backpropagate through one step of a vanilla RNN.
+
+    Parameters
+    ----------
+    dh : ndarray, shape (B, H)
+        Total gradient of the loss with respect to `h`: from this step's output and from all later
+        steps.
+    x_t : ndarray, shape (B, D)
+        Inputs of the step.
+    h_prev : ndarray, shape (B, H)
+        State before the step.
+    h : ndarray, shape (B, H)
+        State after the step, as :func:`rnncourse.rnn.rnn_step` returned it.
+    W_xh : ndarray, shape (H, D)
+        Input weights.
+    W_hh : ndarray, shape (H, H)
+        Recurrent weights.
+
+    Returns
+    -------
+    dx : ndarray, shape (B, D)
+    dh_prev : ndarray, shape (B, H)
+    dW_xh : ndarray, shape (H, D)
+    dW_hh : ndarray, shape (H, H)
+    db_h : ndarray, shape (H,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+
+    References
+    ----------
+    P. J. Werbos, "Backpropagation through time: what it does and how to do it", Proc. IEEE 78(10),
+    1990.
+
+    Examples
+    --------
+    >>> one = np.ones((1, 1))
+    >>> [g.item() for g in rnn_step_backward(one, one, one, 0.5 * one, 2 * one, 3 * one)]
+    [1.5, 2.25, 0.75, 0.75, 0.75]
+    """
+    dh, x_t, h_prev, h = (
+        as_float(name, a) for name, a in (("dh", dh), ("x_t", x_t), ("h_prev", h_prev), ("h", h))
+    )
+    W_xh, W_hh = as_float("W_xh", W_xh), as_float("W_hh", W_hh)
+    check_shapes(
+        dh=(dh, "B H"),
+        x_t=(x_t, "B D"),
+        h_prev=(h_prev, "B H"),
+        h=(h, "B H"),
+        W_xh=(W_xh, "H D"),
+        W_hh=(W_hh, "H H"),
+    )
+    da = dh * (1 - h**2)  # (B, H), through tanh
+    return da @ W_xh, da @ W_hh, da.T @ x_t, da.T @ h_prev, da.sum(axis=0)
+
+
+def rnn_backward(
+    dh: ArrayLike, x: ArrayLike, h0: ArrayLike, h: ArrayLike, W_xh: ArrayLike, W_hh: ArrayLike
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Backpropagate through a whole sequence (full BPTT).
+
+    The loss reaches ``h[t]`` on two ways: directly, which is ``dh[t]``, and through ``h[t + 1]``.
+    The weights are the same at every step, so their gradients are sums over all steps.
+
+    Parameters
+    ----------
+    dh : ndarray, shape (T, B, H)
+        Direct gradient of the loss with respect to each state, not counting the way through later
+        states.
+    x : ndarray, shape (T, B, D)
+        Inputs.
+    h0 : ndarray, shape (B, H)
+        State before the first input.
+    h : ndarray, shape (T, B, H)
+        States, as :func:`rnncourse.rnn.rnn_forward` returned them.
+    W_xh : ndarray, shape (H, D)
+        Input weights.
+    W_hh : ndarray, shape (H, H)
+        Recurrent weights.
+
+    Returns
+    -------
+    dx : ndarray, shape (T, B, D)
+    dh0 : ndarray, shape (B, H)
+    dW_xh : ndarray, shape (H, D)
+    dW_hh : ndarray, shape (H, H)
+    db_h : ndarray, shape (H,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+
+    See Also
+    --------
+    rnncourse.fused.rnn_backward : The same result, faster.
+
+    Examples
+    --------
+    >>> x, h0, h = np.ones((5, 2, 3)), np.zeros((2, 4)), np.full((5, 2, 4), 0.5)
+    >>> [g.shape for g in rnn_backward(h, x, h0, h, np.ones((4, 3)), np.eye(4))]
+    [(5, 2, 3), (2, 4), (4, 3), (4, 4), (4,)]
+    """
+    dh, x, h0, h = (as_float(name, a) for name, a in (("dh", dh), ("x", x), ("h0", h0), ("h", h)))
+    W_xh, W_hh = as_float("W_xh", W_xh), as_float("W_hh", W_hh)
+    check_shapes(
+        dh=(dh, "T B H"),
+        x=(x, "T B D"),
+        h0=(h0, "B H"),
+        h=(h, "T B H"),
+        W_xh=(W_xh, "H D"),
+        W_hh=(W_hh, "H H"),
+    )
+    dtype = np.result_type(dh, x, h0, h, W_xh, W_hh)
+    dx = np.empty(x.shape, dtype)
+    dW_xh, dW_hh, db_h = (
+        np.zeros(W_xh.shape, dtype),
+        np.zeros(W_hh.shape, dtype),
+        np.zeros(len(W_hh), dtype),
+    )
+    dh_next = np.zeros(h0.shape, dtype)  # what the later states ask of this one
+    for t in reversed(range(len(x))):
+        h_prev = h[t - 1] if t > 0 else h0
+        dx[t], dh_next, dW_xh_t, dW_hh_t, db_h_t = rnn_step_backward(
+            dh[t] + dh_next, x[t], h_prev, h[t], W_xh, W_hh
+        )
+        dW_xh += dW_xh_t
+        dW_hh += dW_hh_t
+        db_h += db_h_t
+    return dx, dh_next, dW_xh, dW_hh, db_h
+
+
+def readout_backward(
+    dlogits: ArrayLike, h: ArrayLike, W_hy: ArrayLike
+) -> tuple[Array, Array, Array]:
+    """Backpropagate through the read-out at all positions at once.
+
+    Parameters
+    ----------
+    dlogits : ndarray, shape (..., V)
+    h : ndarray, shape (..., H)
+    W_hy : ndarray, shape (V, H)
+
+    Returns
+    -------
+    dh : ndarray, shape (..., H)
+    dW_hy : ndarray, shape (V, H)
+    db_y : ndarray, shape (V,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+
+    Examples
+    --------
+    >>> [g.shape for g in readout_backward(np.ones((5, 2, 3)), np.ones((5, 2, 4)), np.ones((3, 4)))]
+    [(5, 2, 4), (3, 4), (3,)]
+    """
+    dlogits, h, W_hy = as_float("dlogits", dlogits), as_float("h", h), as_float("W_hy", W_hy)
+    flat_dlogits = dlogits.reshape(-1, dlogits.shape[-1])  # (N, V)
+    flat_h = h.reshape(-1, h.shape[-1])  # (N, H)
+    check_shapes(dlogits=(flat_dlogits, "N V"), h=(flat_h, "N H"), W_hy=(W_hy, "V H"))
+    return dlogits @ W_hy, flat_dlogits.T @ flat_h, flat_dlogits.sum(axis=0)
+
+
+def cross_entropy_backward(
+    logits: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None
+) -> Array:
+    """Return the gradient of :func:`rnncourse.rnn.cross_entropy` with respect to the logits.
+
+    At a valid position it is (softmax − one-hot) divided by the number of valid positions;
+    elsewhere it is zero.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (..., V)
+    targets : ndarray of int, shape (...)
+    mask : ndarray of bool, shape (...), optional
+        True where a position counts.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or a valid target is not in ``[0, V)``.
+
+    Examples
+    --------
+    >>> cross_entropy_backward(np.zeros((1, 2)), np.array([1]))
+    array([[ 0.5, -0.5]])
+    """
+    logits = as_float("logits", logits)
+    labels, weights = valid_tokens(logits, targets, mask)
+    dlogits = np.exp(log_softmax(logits))
+    one_hot = np.arange(logits.shape[-1]) == labels[..., None]
+    return (dlogits - one_hot) * (weights / np.maximum(weights.sum(), 1))[..., None]
+
+
+def embedding_backward(dout: ArrayLike, tokens: ArrayLike, V: int) -> Array:
+    """Return the gradient of the embedding matrix: a token's row sums over all its occurrences.
+
+    Parameters
+    ----------
+    dout : ndarray, shape (..., D)
+        Gradient with respect to the looked-up vectors ``E[tokens]``.
+    tokens : ndarray of int, shape (...)
+    V : int
+        Vocabulary size.
+
+    Returns
+    -------
+    ndarray, shape (V, D)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or a token is not in ``[0, V)``.
+
+    Examples
+    --------
+    >>> embedding_backward(np.array([[1.0], [2.0], [4.0]]), np.array([0, 2, 0]), V=3)
+    array([[5.], [0.], [2.]])
+    """
+    dout, tokens = as_float("dout", dout), as_index("tokens", tokens, V)
+    if dout.shape[:-1] != tokens.shape:
+        raise ValueError(
+            f"dout has shape {dout.shape}, expected (..., D) with the leading axes of tokens, "
+            f"shape {tokens.shape}"
+        )
+    dE = np.zeros((V, dout.shape[-1]), dout.dtype)
+    np.add.at(dE, tokens, dout)  # `dE[tokens] += dout` would keep one of several equal tokens
+    return dE
+
+
+def loss_and_gradients(
+    params: Mapping[str, Array],
+    x: ArrayLike,
+    targets: ArrayLike,
+    h0: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+) -> tuple[float, Params]:
+    """Return the cross-entropy of an RNN with read-out, and the gradient of every parameter.
+
+    Parameters
+    ----------
+    params : dict
+        ``W_xh``, ``W_hh``, ``b_h``, ``W_hy``, ``b_y``.
+    x : ndarray, shape (T, B, D)
+        Inputs.
+    targets : ndarray of int, shape (T, B)
+        Right class at each step.
+    h0 : ndarray, shape (B, H), optional
+        Initial state; zeros without it.
+    mask : ndarray of bool, shape (T, B), optional
+        True where a position counts; without it all do.
+
+    Returns
+    -------
+    loss : float
+    grads : dict
+        With the keys of `params`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+
+    Examples
+    --------
+    >>> from rnncourse.rnn import init_params
+    >>> params = init_params(D=3, H=4, V=2, rng=np.random.default_rng(0))
+    >>> loss, grads = loss_and_gradients(params, np.ones((5, 1, 3)), np.zeros((5, 1), int))
+    >>> grads.keys() == params.keys()
+    True
+    """
+    x = as_float("x", x)
+    if h0 is None:
+        h0 = np.zeros((x.shape[1], len(params["W_hh"])), x.dtype)
+    h = rnn_forward(x, h0, params["W_xh"], params["W_hh"], params["b_h"])
+    logits = readout(h, params["W_hy"], params["b_y"])
+    dlogits = cross_entropy_backward(logits, targets, mask)
+    dh, dW_hy, db_y = readout_backward(dlogits, h, params["W_hy"])
+    _, _, dW_xh, dW_hh, db_h = rnn_backward(dh, x, h0, h, params["W_xh"], params["W_hh"])
+    grads = {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h, "W_hy": dW_hy, "b_y": db_y}
+    return float(cross_entropy(logits, targets, mask)), grads
+
+
+def numerical_gradient(f: Callable[[Array], Any], a: ArrayLike, eps: float = 1e-5) -> Array:
+    """Estimate the gradient of a scalar function by central differences.
+
+    The error is O(eps²) from the method plus O(u/eps) from rounding, so the best `eps` is near the
+    cube root of the machine precision u: about 6e-6 in float64.
+
+    Parameters
+    ----------
+    f : callable
+        Takes an array of the shape of `a` and returns a number.
+    a : ndarray
+        Where to take the gradient; it is not modified.
+    eps : float, optional
+        Step in each coordinate.
+
+    Returns
+    -------
+    ndarray
+        In the shape of `a`, float64.
+
+    Raises
+    ------
+    ValueError
+        If `eps` is not positive.
+
+    Examples
+    --------
+    >>> numerical_gradient(lambda a: (a**2).sum(), np.array([1.0, -3.0])).round(6)
+    array([ 2., -6.])
+    """
+    check_positive("eps", eps)
+    point = np.array(a, dtype=np.float64)
+    grad = np.empty_like(point)
+    for i in np.ndindex(point.shape):
+        centre = point[i]
+        point[i] = centre + eps
+        f_plus = f(point.copy())
+        point[i] = centre - eps
+        f_minus = f(point.copy())
+        point[i] = centre
+        grad[i] = (f_plus - f_minus) / (2 * eps)
+    return grad
+
+
+def relative_error(a: ArrayLike, b: ArrayLike) -> float:
+    """Return ``‖a − b‖ / (‖a‖ + ‖b‖)``, the distance of two arrays on a scale from 0 to 1.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        Of the same shape.
+
+    Returns
+    -------
+    float
+        0 if the arrays are equal, also when both are zero.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> relative_error(np.array([1.0]), np.array([3.0]))
+    0.5
+    """
+    a, b = as_float("a", a), as_float("b", b)
+    if a.shape != b.shape:
+        raise ValueError(f"a has shape {a.shape} and b has shape {b.shape}; they must agree")
+    scale = np.linalg.norm(a) + np.linalg.norm(b)
+    return float(np.linalg.norm(a - b) / scale) if scale > 0 else 0.0
