@@ -2,7 +2,7 @@
 
 An experiment is a module in ``book/experiments`` that defines ``EXPERIMENT``. The command
 ``python -m rnncourse.experiments`` (``make experiments``) runs what is missing, seeds in parallel,
-and stores one JSON file per experiment under ``book/data/results``, with the parameters that made it.
+and stores one JSON file per experiment under ``book/data/results``, with its parameters.
 """
 
 from __future__ import annotations

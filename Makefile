@@ -1,0 +1,108 @@
+# Every command of the project. `make help` lists them; each rule reads as what it does.
+# Steps that take long leave a stamp in .stamps/ and run again only when something they depend on has changed.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONWARNINGS := ignore::DeprecationWarning
+export OMP_NUM_THREADS ?= 1
+
+LIBRARY := $(shell find rnncourse -name '*.py')
+SOLUTIONS := $(shell find solutions -type f -not -path '*/.*')
+EXERCISES := $(shell find exercises -type f -not -path '*/.*')
+SAMPLE := $(shell find tests/sample_class -name '*.py')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup course book exercises validate sample-class test lint types unit-tests test-attacks \
+        serve lab bench bench-grading check-quality experiments data lock clean system
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+course: book exercises validate sample-class  ## Set up, build the book, check the exercises, grade a sample class.
+	@$(RUN) -m tests.sample_class summary
+
+setup: .stamps/setup  ## Create .venv with the locked packages.
+
+system:
+	@sh .ci/system-packages bwrap=bubblewrap
+
+.stamps/setup: requirements.lock pyproject.toml
+	@sh .ci/system-packages bwrap=bubblewrap
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with PYTHON=…, as in: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "The module venv is missing (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --disable-pip-version-check -r requirements.lock
+	$(RUN) -m pip install --disable-pip-version-check --no-deps -e .
+	@mkdir -p .stamps && touch $@
+
+book: setup  ## Build the book with warnings as errors.
+	$(RUN) book/build.py
+
+exercises: .stamps/exercises  ## Regenerate exercises/ from solutions/; fail if the committed files differ.
+
+.stamps/exercises: .stamps/setup $(SOLUTIONS) $(EXERCISES) $(LIBRARY) nbgrader_config.py
+	$(RUN) solutions/build.py --check
+	@touch $@
+
+validate: .stamps/validate  ## Grade every assignment's model answers (full marks) and its blank release (no marks).
+
+.stamps/validate: .stamps/exercises
+	$(RUN) -m tests.sample_class validate
+	@touch $@
+
+sample-class: .stamps/sample-class  ## Grade eight sample submissions, write feedback and marks.
+
+.stamps/sample-class: .stamps/exercises $(SAMPLE)
+	$(RUN) -m tests.sample_class grade
+	@touch $@
+
+test: setup lint types unit-tests  ## Set up, lint, type-check, run all tests and doctests.
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+unit-tests: setup
+	@sh .ci/system-packages chromium=chromium
+	$(RUN) -m pytest -n auto
+
+test-attacks: setup  ## Run every hostile submission against the grader (long).
+	$(RUN) -m pytest -m attacks tests/grading
+
+serve: book  ## Show the book on http://localhost:8000.
+	$(RUN) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+lab: setup  ## Open JupyterLab with the exercises.
+	$(BIN)/jupyter lab exercises
+
+bench: setup  ## Measure the library's speed and memory.
+	$(RUN) -m benchmarks.library
+
+bench-grading: setup  ## Measure the grader against plain nbgrader.
+	$(RUN) -m benchmarks.grading
+
+check-quality: setup  ## Measure the exercises' checks with mutants, known mistakes and odd but correct answers.
+	$(RUN) -m rnncourse.exercises.quality
+
+experiments: setup  ## Run the experiments whose stored results are missing or outdated.
+	$(RUN) -m rnncourse.experiments
+
+data: setup  ## Rebuild the shipped data files from their sources.
+	$(RUN) book/data/make_data.py
+
+lock: setup  ## Write requirements.lock anew from requirements.txt.
+	$(RUN) -m pip install -r requirements.txt
+	{ echo "# Every package of the environment, exact. Made by \`make lock\` from requirements.txt; do not edit by hand."; \
+	  $(RUN) -m pip freeze --exclude-editable | sed 's/^torch==\(.*\)+cpu$$/torch==\1/'; } > requirements.lock
+
+clean:  ## Remove everything generated: environment, book, marks.
+	rm -rf .venv _build .stamps grading build dist *.egg-info
