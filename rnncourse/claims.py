@@ -59,8 +59,8 @@ __all__ = ["Claim", "ClaimFailed", "cite", "claim", "format_number", "number"]
 
 Kind = Literal["measured", "proof", "source"]
 
-MIME = "application/vnd.rnncourse.claim+json"
-"""The output type under which the book's build finds claims in executed notebooks."""
+METADATA = "rnncourse_claim"
+"""The key of an output's metadata under which the book's build finds claims in notebooks."""
 
 _HIDDEN = "application/papermill.record/"  # myst-nb's prefix for values that are stored, not shown
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -416,21 +416,26 @@ def _publish(claim: Claim) -> Claim:
     if _registered.setdefault(claim.id, claim.statement) != claim.statement:
         raise ClaimFailed(f"claim {claim.id}: the id already stands for {_registered[claim.id]!r}")
     record = {name: entry for name, entry in asdict(claim).items() if name != "glued"}
-    bundle = {"text/html": claim.to_html(), "text/plain": repr(claim.text), MIME: record}
-    _display(bundle, claim.id, "")
+    bundle = {"text/html": claim.to_html(), "text/plain": repr(claim.text)}
+    _display(bundle, claim.id, "", {METADATA: record})
     for key, text in claim.glued.items():
         if key != claim.id:
             _display({_HIDDEN + "text/plain": repr(text)}, key, _HIDDEN)
     return claim
 
 
-def _display(bundle: dict[str, Any], key: str, prefix: str) -> None:
-    """Put an output with a name into the notebook, if there is one."""
+def _display(
+    bundle: dict[str, Any], key: str, prefix: str, metadata: dict[str, Any] | None = None
+) -> None:
+    """Put an output with a name into the notebook, if there is one.
+
+    The name is written as myst-nb's ``glue`` writes it, without needing myst-nb to run.
+    """
     try:
         from IPython import get_ipython
         from IPython.display import display
     except ModuleNotFoundError:
         return
     if get_ipython() is not None:
-        metadata = {"scrapbook": {"name": key, "mime_prefix": prefix}}
-        display(bundle, raw=True, metadata=metadata)
+        name = {"scrapbook": {"name": key, "mime_prefix": prefix}}
+        display(bundle, raw=True, metadata=name | (metadata or {}))

@@ -95,7 +95,7 @@ def use_style(*, line_styles: bool = True) -> None:
             "axes.spines.right": False,
             "axes.spines.top": False,
             "axes.titlesize": "medium",
-            "axes.titleweight": "semibold",
+            "axes.titleweight": "bold",
             "figure.constrained_layout.use": True,
             "figure.facecolor": "none",
             "figure.figsize": (6.4, 3.6),
