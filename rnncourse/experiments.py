@@ -102,6 +102,7 @@ def load_experiment(name: str) -> Experiment:
     spec = importlib.util.spec_from_file_location(f"book_experiment_{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     experiment: Experiment = module.EXPERIMENT
     return experiment
