@@ -310,7 +310,7 @@ def cite(id: str, statement: str, *, source: str) -> Claim:
     return _publish(Claim(id, statement, None, "", "", None, source, "source", {}))
 
 
-def number(key: str, value: float, fmt: str = ".3g", *, unit: str | None = None) -> str:
+def number(key: str, value: float, fmt: str = ".3g", *, unit: str | None = None) -> None:
     """Make a computed number available to the text without claiming anything.
 
     Parameters
@@ -324,11 +324,6 @@ def number(key: str, value: float, fmt: str = ".3g", *, unit: str | None = None)
     unit : str, optional
         Appended to the printed value.
 
-    Returns
-    -------
-    str
-        The text that the page will print.
-
     Raises
     ------
     ClaimFailed
@@ -336,9 +331,7 @@ def number(key: str, value: float, fmt: str = ".3g", *, unit: str | None = None)
 
     Examples
     --------
-    >>> text = number("chapter-seconds", 12.345, ".1f", unit="s")
-    >>> text
-    '12.3 s'
+    >>> number("chapter-seconds", 12.345, ".1f", unit="s")
     """
     if not _ID.fullmatch(key):
         raise ClaimFailed(f"number {key!r}: a key is lower-case words joined by hyphens")
@@ -346,7 +339,6 @@ def number(key: str, value: float, fmt: str = ".3g", *, unit: str | None = None)
         raise ClaimFailed(f"number {key}: the value is {value}")
     text = format_number(value, fmt) + (f" {unit}" if unit else "")
     _display({_HIDDEN + "text/plain": repr(text)}, key, _HIDDEN)
-    return text
 
 
 def _promise(

@@ -25,6 +25,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +72,8 @@ def use_style(*, line_styles: bool = True) -> None:
 
     Notes
     -----
-    The colours are those of Okabe and Ito, *Color universal design* (2008).
+    The colours are those of Okabe and Ito, *Color universal design* (2008). The typeface is the
+    book's, so that a label is as wide in the page as Matplotlib has measured it.
 
     Examples
     --------
@@ -83,7 +85,10 @@ def use_style(*, line_styles: bool = True) -> None:
     """
     import matplotlib
     from cycler import cycler
+    from matplotlib import font_manager
 
+    for path in sorted((Path(__file__).parent / "fonts").glob("*.ttf")):
+        font_manager.fontManager.addfont(path)
     cycle = cycler(color=[COLORS[name] for name in _CYCLE])
     if line_styles:
         cycle += cycler(linestyle=_LINES)
@@ -99,12 +104,18 @@ def use_style(*, line_styles: bool = True) -> None:
             "figure.constrained_layout.use": True,
             "figure.facecolor": "none",
             "figure.figsize": (6.4, 3.6),
-            "font.size": 11,
-            "grid.alpha": 0.25,
+            "font.family": ["Source Sans 3", "DejaVu Sans"],
+            "font.size": 11.5,
+            "grid.alpha": 0.16,
             "image.cmap": "cividis",
             "legend.fontsize": "small",
             "legend.frameon": False,
             "lines.linewidth": 2,
+            "mathtext.fallback": "stixsans",
+            "mathtext.fontset": "custom",
+            **{f"mathtext.{name}": "Source Sans 3" for name in ("rm", "sf", "tt")},
+            **{f"mathtext.{name}": "Source Sans 3:italic" for name in ("it", "cal")},
+            **{f"mathtext.{name}": "Source Sans 3:bold" for name in ("bf", "bfit")},
             "savefig.facecolor": "none",
             "svg.fonttype": "none",
             "svg.hashsalt": "rnncourse",
@@ -173,6 +184,7 @@ def figure_svg(fig: Figure, alt: str) -> str:
     svg = re.sub(r"<text(?=[ >])", '<text fill="currentColor"', svg)
     svg = svg.replace("xlink:href", "href")
     svg = re.sub(r">\s+<", "><", svg).strip()
+    svg = re.sub(r"\b\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", svg)
     # Whitespace inside a path is one space for the renderer; base64 images need none at all.
     svg = re.sub(
         r"\s*\n\s*",

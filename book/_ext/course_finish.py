@@ -1,0 +1,321 @@
+"""Finish the written pages: light, self-contained, accessible.
+
+The theme's pages carry eleven stylesheets, scripts that block the first paint, 1.5 MB of icons and
+a few flaws in the markup. After Sphinx has written a page, this step leaves one stylesheet,
+deferred scripts and fonts that hold only the glyphs in use, and mends the markup. Then it checks
+every page: a script, style, font or image of another site, an image without a description, an id
+that occurs twice, is a warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import os
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import rcssmin
+from docutils import nodes
+from fontTools import subset
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
+
+log = logging.getLogger(__name__)
+
+MARK = "<!-- stylesheets: "
+SHEET = re.compile(r'\s*<link\b[^>]*\brel="stylesheet"[^>]*>')
+SCRIPT = re.compile(r"[ \t]*<script\b([^>]*)>(.*?)</script>\n?", re.S)
+URL = re.compile(r"""url\(\s*["']?([^"')]+)["']?\s*\)""")
+FONT_FALLBACK = re.compile(r',\s*url\([^)]*\.(?:ttf|woff)\)\s*format\("(?:truetype|woff)"\)')
+# Scripts that do nothing here: own icons for the navigation bar, live code cells.
+UNUSED = ("fontawesome.js", "thebe")
+PRELOADED = ("source-serif-4-latin-wght-normal", "source-sans-3-latin-wght-normal")
+PRELOADED_MATH = ("KaTeX_Main-Regular", "KaTeX_Math-Italic")
+# The theme resolves "auto" only when its script runs, long after the first paint.
+EARLY_THEME = """<script>
+    { const root = document.documentElement.dataset;
+      root.mode = localStorage.getItem("mode") || "auto";
+      root.theme = root.mode !== "auto" ? root.mode
+        : matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"; }
+  </script>
+"""
+
+
+def bundle(out: Path, sheets: list[str], characters: set[int], icons: set[str]) -> str:
+    """Write one stylesheet from several and return its address."""
+    parts = []
+    for sheet in sheets:
+        path = out / sheet
+        text = path.read_text("utf-8")
+        text = re.sub(r"@import [^;]+;", "", text)
+
+        def rebase(match: re.Match[str], base: Path = path.parent) -> str:
+            address = match[1]
+            if address.startswith(("data:", "#", "http:", "https:", "//")):
+                return match[0]
+            target = (base / address.split("?")[0].split("#")[0]).resolve()
+            return f'url("{os.path.relpath(target, (out / "_static").resolve())}")'
+
+        parts.append(URL.sub(rebase, text))
+    css = FONT_FALLBACK.sub("", rcssmin.cssmin("\n".join(parts)))
+    css = FONT_FALLBACK.sub("", re.sub(r'url\("([^" ]+)"\)', r"url(\1)", css))
+    css = css.replace("font-display:block", "font-display:swap")
+    css = re.sub(r"/\*# sourceMappingURL.*?\*/", "", css)
+    css = unused_icons_cut(css, icons)
+    css = fonts_subset(out, css, characters, icon_points(css, icons))
+    for old in (out / "_static").glob("book-*.css"):
+        old.unlink()
+    name = f"_static/book-{hashlib.sha256(css.encode()).hexdigest()[:10]}.css"
+    (out / name).write_text(css, "utf-8")
+    return name
+
+
+def unused_icons_cut(css: str, icons: set[str]) -> str:
+    """Drop the rules of icons that no page shows."""
+
+    def kept(match: re.Match[str]) -> str:
+        return match[0] if set(re.findall(r"\.fa-([a-z0-9-]+)", match[1])) & icons else ""
+
+    return re.sub(r"((?:\.fa-[a-z0-9-]+(?::{1,2}before)?,?)+)\{(?:--fa|content):[^}]*\}", kept, css)
+
+
+def icon_points(css: str, icons: set[str]) -> set[int]:
+    """Return the code points that the icon font must have: those that remain in the stylesheet."""
+    found = re.findall(r'(?:content|--fa|--pst-icon-[a-z-]+):\s*"\\([0-9a-f]{4})', css)
+    return {int(code, 16) for code in found}
+
+
+def fonts_subset(out: Path, css: str, characters: set[int], points: set[int]) -> str:
+    """Write each font of the stylesheet with the glyphs in use; return the new stylesheet."""
+    folder = out / "_static" / "glyphs"
+    folder.mkdir(exist_ok=True)
+    written = set()
+    for address in sorted(set(re.findall(r"url\(([^)]+\.woff2)\)", css))):
+        source = out / "_static" / address
+        wanted = points if source.name.startswith("fa-") else characters
+        data = source.read_bytes()
+        state = hashlib.sha256(data + repr(sorted(wanted)).encode()).hexdigest()[:8]
+        target = folder / f"{source.stem}.{state}.woff2"
+        if not target.exists():
+            options = subset.Options(flavor="woff2", layout_features=["*"], notdef_outline=True)
+            font = subset.load_font(str(source), options)
+            subsetter = subset.Subsetter(options)
+            subsetter.populate(unicodes=wanted)
+            subsetter.subset(font)
+            subset.save_font(font, str(target), options)
+        written.add(target.name)
+        css = css.replace(f"url({address})", f"url(glyphs/{target.name})")
+    for old in folder.iterdir():
+        if old.name not in written:
+            old.unlink()
+    return css
+
+
+def scripts(text: str) -> str:
+    """Defer all scripts, in order; drop the unused and the repeated."""
+    seen: set[str] = set()
+
+    def rewrite(match: re.Match[str]) -> str:
+        attributes, body = match[1], match[2].strip()
+        source = re.search(r'\bsrc="([^"]*)"', attributes)
+        name = source[1] if source else body
+        if "application/json" in attributes:
+            return match[0]
+        if name in seen or (source and any(word in name for word in UNUSED)):
+            return ""
+        seen.add(name)
+        if "documentElement.dataset.mode" in body:
+            return EARLY_THEME
+        if source and not re.search(r"\b(defer|async|type=\"module\")", attributes):
+            return match[0].replace("<script", "<script defer", 1)
+        if body.startswith("DOCUMENTATION_OPTIONS."):
+            # A module waits as a deferred script does, so the object exists by then.
+            return match[0].replace("<script", '<script type="module"', 1)
+        return match[0]
+
+    text = SCRIPT.sub(rewrite, text)
+    return re.sub(r'<link rel="preload" as="script"[^>]*>\n?', "", text)
+
+
+def markup(text: str) -> str:
+    """Mend what the theme's templates and other extensions leave inaccessible or invalid."""
+    first, *rest = text.split('<meta name="viewport"')
+    if rest:
+        viewport = '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
+        text = first + viewport + "".join(part.split(">", 1)[1] for part in rest)
+    for old, new in (
+        # a second copy of the headings, for paper only
+        (r'(?s)<div id="jb-print-docs-body".*?(?=<div id="searchbox">)', ""),
+        (r'(?s)<div id="ethical-ad-placement".*?</div>', ""),
+        (r'<div id="pst-primary-sidebar"', r'\g<0> role="complementary" aria-label="Chapters"'),
+        (r'(<button class="btn search-button-field[^>]*?) aria-label="Search"', r"\1"),
+        (r'(<button class="sidebar-toggle[^>]*) title="([^"]*)"', r'\1 title="\2" aria-label="\2"'),
+        (r'<summary aria-label="[^"]*"', "<summary"),
+        (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
+        (r' role="doc-biblioentry"', ""),
+        (r' id="(proof|exercise|solution)-content"', ""),
+        (r'(<div class="[^"]*admonition[^"]*") id="proof"', r"\1"),
+        (r"<img (?!loading)", '<img loading="lazy" decoding="async" '),
+    ):
+        text = re.sub(old, new, text)
+    return text.replace(
+        '<span class="search-button__kbd-shortcut">',
+        '<span class="search-button__kbd-shortcut" aria-hidden="true">',
+    )
+
+
+def rewritten(text: str, root: str, sheets: list[str], sheet: str) -> str:
+    """Return a page as it is published; `root` leads from it to the top folder."""
+    placed = False
+
+    def link(match: re.Match[str]) -> str:
+        nonlocal placed
+        if placed:
+            return ""
+        placed = True
+        return f'\n    <link rel="stylesheet" href="{root}{sheet}" />'
+
+    text = SHEET.sub(link, markup(scripts(text)))
+    return text.replace("<head>", f"<head>{MARK}{' '.join(sheets)} -->", 1)
+
+
+def preloads(out: Path, text: str, root: str) -> str:
+    """Return the links that fetch a page's fonts together with its stylesheet."""
+    names = PRELOADED + (PRELOADED_MATH if 'class="katex"' in text else ())
+    found = [path.name for name in names for path in (out / "_static/glyphs").glob(f"{name}.*")]
+    return "".join(
+        f'<link rel="preload" as="font" type="font/woff2" crossorigin '
+        f'href="{root}_static/glyphs/{name}" />\n    '
+        for name in found
+    )
+
+
+def stylesheets(text: str, root: str) -> list[str]:
+    """Return the addresses of a page's stylesheets from the top folder."""
+    if text.find(MARK) >= 0:
+        return text.split(MARK, 1)[1].split(" -->", 1)[0].split()
+    found = (re.search(r'href="([^"]*)"', link) for link in SHEET.findall(text))
+    names = [match[1].split("?")[0].removeprefix(root) for match in found if match]
+    return list(dict.fromkeys(name for name in names if "thebe" not in name))
+
+
+def problems(text: str) -> list[str]:
+    """Return what is wrong with a published page."""
+    found = []
+    body = re.sub(r'(?s)<script type="application/json">.*?</script>', "", text)
+    for tag in re.findall(r"<(?:script|link|img|iframe|source|audio|video)\b[^>]*>", body):
+        address = re.search(r'\b(?:src|href)="((?:https?:)?//[^"]*)"', tag)
+        if address and 'rel="canonical"' not in tag:
+            found.append(f"asks another site: {address[1]}")
+    for tag in re.findall(r"<img\b[^>]*>", body):
+        alt = re.search(r'\balt="([^"]*)"', tag)
+        if alt is None or not alt[1].strip() or re.search(r"\.(png|svg|jpe?g|gif)$", alt[1]):
+            found.append(f"image without a description: {tag[:120]}")
+    for tag in re.findall(r'<svg\b[^>]*role="img"[^>]*>', body):
+        if not re.search(r'aria-label(?:ledby)?="[^"]{8,}"', tag):
+            found.append(f"figure without a description: {tag[:120]}")
+    ids = Counter(re.findall(r'<[^>]*?\sid="([^"]+)"', body))
+    found += [f"the id {name!r} occurs {count} times" for name, count in ids.items() if count > 1]
+    return found
+
+
+def finish(app: Sphinx, error: Exception | None) -> None:
+    """Finish all pages that Sphinx has just written, then check all pages."""
+    if error or app.builder.name != "html":
+        return
+    out = Path(app.outdir)
+    pages = {
+        path: path.read_text("utf-8")
+        for path in sorted(out.rglob("*.html"))
+        if "_static" not in path.parts and "<head>" in path.read_text("utf-8")
+    }
+    roots = {path: "../" * (len(path.relative_to(out).parts) - 1) for path in pages}
+    if any(MARK not in text for text in pages.values()):
+        sheets = list(
+            dict.fromkeys(name for p, text in pages.items() for name in stylesheets(text, roots[p]))
+        )
+        everything = "".join(pages.values())
+        characters = set(range(0x20, 0x7F)) | {ord(c) for c in set(html.unescape(everything))}
+        code = "".join(
+            path.read_text("utf-8", "ignore")
+            for path in (out / "_static").rglob("*.js")
+            if "fontawesome" not in path.name
+        )
+        icons = set(re.findall(r"\bfa-([a-z0-9-]+)", everything + code))
+        sheet = bundle(out, sheets, characters, icons)
+        for path, text in pages.items():
+            if MARK not in text:
+                text = rewritten(text, roots[path], sheets, sheet)
+            text = re.sub(r'<link rel="preload" as="font"[^>]*>\s*', "", text)
+            text = re.sub(r"_static/book-[0-9a-f]{10}\.css", sheet, text)
+            text = text.replace(
+                '<link rel="stylesheet"',
+                preloads(out, text, roots[path]) + '<link rel="stylesheet"',
+                1,
+            )
+            pages[path] = text
+            path.write_text(text, "utf-8")
+    for path, text in pages.items():
+        for problem in problems(text):
+            log.warning("%s: %s", path.relative_to(out), problem, type="page")
+    for junk in (
+        *out.rglob("*.map"),
+        *(out / "_static").rglob("*.ttf"),
+        out / "_static/scripts/fontawesome.js",
+    ):
+        junk.unlink(missing_ok=True)
+    shutil.rmtree(out / "_static/locales", ignore_errors=True)
+
+
+class Fold(nodes.Element):
+    """A box that opens on a click: <details>, which needs no script."""
+
+
+class FoldTitle(nodes.TextElement):
+    """What a folded box shows while it is closed."""
+
+
+def visit_fold(self: HTML5Translator, node: Fold) -> None:
+    """Open the box."""
+    self.body.append(self.starttag(node, "details", CLASS="fold"))
+
+
+def visit_fold_title(self: HTML5Translator, node: FoldTitle) -> None:
+    """Open the visible part."""
+    self.body.append(self.starttag(node, "summary", ""))
+
+
+def depart_fold_title(self: HTML5Translator, node: FoldTitle) -> None:
+    """Close the visible part and open the hidden one."""
+    self.body.append('</summary><div class="fold-body">')
+
+
+def depart_fold(self: HTML5Translator, node: Fold) -> None:
+    """Close the box."""
+    self.body.append("</div></details>\n")
+
+
+def fold_questions(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Make admonitions of the class ``dropdown`` folded boxes."""
+    if app.builder.format != "html":
+        return
+    for box in list(doctree.findall(nodes.admonition)):
+        if "dropdown" in box["classes"] and isinstance(box[0], nodes.title):
+            title, *body = box.children
+            classes = [name for name in box["classes"] if name != "dropdown"]
+            heading = FoldTitle("", "", *title.children)
+            box.replace_self(Fold("", heading, *body, classes=classes, ids=box["ids"]))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect to Sphinx."""
+    app.add_node(Fold, html=(visit_fold, depart_fold))
+    app.add_node(FoldTitle, html=(visit_fold_title, depart_fold_title))
+    app.connect("doctree-resolved", fold_questions)
+    app.connect("build-finished", finish, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
