@@ -1,0 +1,197 @@
+"""Compare a student's function with the reference and put the verdict into words."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnncourse.exercises.diagnosis import (
+    Finding,
+    common_pattern,
+    compare,
+    describe_call,
+    only_when,
+    same_answer,
+    sizes_of_case,
+)
+from rnncourse.exercises.outcome import Outcome, run_case
+from rnncourse.exercises.spec import Case, Exercise, Mistake
+
+TIME_LIMIT = 10.0
+
+
+@dataclass
+class Verdict:
+    """Result of a check.
+
+    Attributes
+    ----------
+    passed : bool
+    text : str
+        Feedback for the student.
+    mistake : Mistake or None
+        The known mistake that the answer equals.
+    calls : int
+        Number of calls compared.
+    printed : str
+        What the function printed, shortened.
+    """
+
+    passed: bool
+    text: str
+    mistake: Mistake | None = None
+    calls: int = 0
+    printed: str = ""
+
+
+def judge(
+    exercise: Exercise,
+    function: Callable[..., Any],
+    *,
+    hidden: bool = False,
+    seed: int | None = None,
+    limit: float = TIME_LIMIT,
+) -> Verdict:
+    """Check `function` and return the verdict.
+
+    Parameters
+    ----------
+    exercise : Exercise
+    function : callable
+    hidden : bool
+        Draw cases from fresh randomness, and keep inputs and expected values out of the text.
+    seed : int, optional
+        Seed of the cases, for tests. Visible checks always use the same cases without it.
+    limit : float
+        Seconds after which a call is stopped, where that is possible.
+    """
+    if not callable(function):
+        return Verdict(False, f"{exercise.name} is not a function but a {_kind(function)}.")
+    if seed is None:
+        seed = int.from_bytes(os.urandom(16)) if hidden else zlib.crc32(exercise.name.encode())
+    cases = list(exercise.cases(np.random.default_rng(seed), fresh_sizes=hidden))
+    expected = [run_case(exercise, exercise.reference, case)[0] for case in cases]
+    got: list[Outcome] = []
+    printed = ""
+    for case, want in zip(cases, expected, strict=True):
+        outcome, text = run_case(exercise, function, case, like=want.result, limit=limit)
+        got.append(outcome)
+        printed = printed or text
+        if outcome.slow:
+            break
+    findings = [compare(exercise, *triple) for triple in zip(cases, expected, got, strict=False)]
+    if not any(findings):
+        again, _ = run_case(exercise, function, cases[0], like=expected[0].result, limit=limit)
+        if not compare(exercise, cases[0], expected[0], again):
+            return Verdict(True, "", calls=len(cases) + 1, printed=printed)
+        sentence = (
+            f"{exercise.name} gave another answer when it was called a second time with the same "
+            "arguments: something survives between calls, such as a global variable or a mutable "
+            "default argument."
+        )
+        text = f"{_headline(exercise, hidden)}\n{sentence}"
+        return Verdict(False, text, calls=len(cases) + 1, printed=printed)
+    mistake = None
+    if not got[-1].slow:
+        mistake = recognise(exercise, cases, expected, got)
+    text = _feedback(exercise, cases, findings, mistake, hidden)
+    return Verdict(False, text, mistake, len(cases), printed)
+
+
+def recognise(
+    exercise: Exercise, cases: list[Case], expected: list[Outcome], got: list[Outcome]
+) -> Mistake | None:
+    """Return the one known mistake that gives these very answers in every case, or None."""
+    answers = [
+        fingerprint(exercise, case, outcome) for case, outcome in zip(cases, got, strict=True)
+    ]
+    if all(answer.leaves is None for answer in answers):
+        return None  # an exception in every call fits too many mistakes
+    matching = [
+        mistake
+        for mistake in exercise.mistakes
+        if any(_gives(exercise, code, cases, expected, answers) for code in mistake.codes)
+    ]
+    return matching[0] if len(matching) == 1 else None
+
+
+def _gives(
+    exercise: Exercise,
+    code: Callable[..., Any],
+    cases: list[Case],
+    expected: list[Outcome],
+    answers: list[Outcome],
+) -> bool:
+    """Say whether `code` gives these answers in every case."""
+    for case, want, answer in zip(cases, expected, answers, strict=True):
+        wrong, _ = run_case(exercise, code, case, like=want.result)
+        if not same_answer(answer, fingerprint(exercise, case, wrong)):
+            return False
+    return True
+
+
+def fingerprint(exercise: Exercise, case: Case, outcome: Outcome) -> Outcome:
+    """Return what identifies the answer to one case."""
+    if exercise.fingerprint is None or outcome.leaves is None:
+        return outcome
+    marks = np.asarray(exercise.fingerprint(outcome.result, *case.args))
+    return Outcome(leaves={"fingerprint": marks}, modified=outcome.modified)
+
+
+def _kind(value: object) -> str:
+    kind = type(value).__name__
+    return kind if kind in ("int", "float", "str", "list", "tuple", "dict", "ndarray") else "value"
+
+
+def _headline(exercise: Exercise, hidden: bool) -> str:
+    return f"{exercise.name} {'fails a hidden test' if hidden else 'is not right yet'}."
+
+
+def _feedback(
+    exercise: Exercise,
+    cases: list[Case],
+    findings: list[list[Finding]],
+    mistake: Mistake | None,
+    hidden: bool,
+) -> str:
+    failing = [found for found in findings if found]
+    first = failing[0][0]
+    lines = [_headline(exercise, hidden)]
+    lines.append(f"Called as {describe_call(exercise, first.case, hidden)}.")
+    lines.append(first.text)
+    if first.detail and not hidden:
+        lines.append(first.detail)
+    if first.output:
+        same_output = [f for found in failing for f in found if f.output == first.output]
+        pattern = common_pattern(exercise, same_output, lambda case: sizes_of_case(exercise, case))
+        if pattern:
+            lines.append(f"Pattern: {pattern}.")
+        lines += _other_outputs(exercise, failing)
+    lines += [f.text for f in failing[0][1:] if not f.output]
+    if len(findings) == len(cases):
+        scope = only_when(exercise, cases, [bool(found) for found in findings])
+        if scope:
+            lines.append(scope)
+    section = exercise.section
+    if mistake is not None:
+        lines += [f"Known mistake [{mistake.id}]: {mistake.title}", mistake.hint]
+        section = mistake.section or section
+    lines.append(f"Reread: {section}")
+    return "\n".join(lines)
+
+
+def _other_outputs(exercise: Exercise, failing: list[list[Finding]]) -> list[str]:
+    """Return a line on which of several outputs are right and which are wrong."""
+    if len(exercise.returns) < 2:
+        return []
+    wrong = {f.output.partition("[")[0] for found in failing for f in found if f.output}
+    right = [name for name in exercise.output_names if name not in wrong]
+    if not right:
+        return ["All outputs are wrong."]
+    bad = [name for name in exercise.output_names if name in wrong]
+    return [f"Wrong: {', '.join(bad)}. Right: {', '.join(right)}."]

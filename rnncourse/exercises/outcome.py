@@ -1,0 +1,409 @@
+"""Call a student's function and turn whatever it does into something that can be compared."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import io
+import itertools
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rnncourse.exercises.spec import Case, Exercise
+
+Leaves = dict[str, Any]
+"""Name of each value inside a result, as in ``"clipped['W_hh']"``, and the value as an array."""
+
+MAX_ITEMS = 100_000
+PRINTED_LINES = 20
+
+
+class TimeLimitError(BaseException):
+    """The function took too long; no Exception, so that ``except Exception`` does not stop it."""
+
+
+@dataclass
+class Outcome:
+    """What one case came to.
+
+    Attributes
+    ----------
+    leaves : dict or None
+        The result taken apart; None if there is none.
+    problem : str
+        One sentence on why the result cannot be compared; empty if it can.
+    problem_kind : str
+        What identifies the problem, for the comparison with known mistakes.
+    modified : tuple of str
+        Arguments that the function changed.
+    detail : str
+        Text that must not be shown for hidden cases.
+    result : object
+        What the function returned.
+    """
+
+    leaves: Leaves | None = None
+    problem: str = ""
+    problem_kind: str = ""
+    modified: tuple[str, ...] = ()
+    detail: str = ""
+    result: Any = None
+    slow: bool = False
+
+
+class _Output(io.StringIO):
+    """Keeps the first lines that a function prints and counts the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = 0
+
+    def write(self, text: str) -> int:
+        if self.lines < PRINTED_LINES and self.tell() < 4000:
+            super().write(text)
+        self.lines += text.count("\n")
+        return len(text)
+
+
+def is_remote(value: object) -> bool:
+    """Say whether `value` stands for an object that stayed in another process."""
+    return getattr(type(value), "is_remote_object", False) is True
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise :class:`TimeLimitError` after `seconds`, where the platform and the thread allow it."""
+    usable = (
+        hasattr(signal, "setitimer")
+        and threading.current_thread() is threading.main_thread()
+        and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    )
+    if not usable:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeLimitError
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    # repeated, because a bare `except:` in a loop swallows the first
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+@dataclass
+class Recorder:
+    """Calls a function with copies of the arguments and notes which of them it changed."""
+
+    function: Callable[..., Any]
+    names: tuple[str, ...]
+    modified: list[str] = field(default_factory=list)
+
+    def __call__(self, *args: Any) -> Any:
+        given = tuple(_copy(a) for a in args)
+        if is_remote(self.function) and hasattr(self.function, "call_and_return_arguments"):
+            result, after, _ = self.function.call_and_return_arguments(*given)
+        else:
+            result, after = self.function(*given), given
+        for i, (before, now) in enumerate(zip(args, after, strict=False)):
+            name = self.names[i] if i < len(self.names) else f"argument {i + 1}"
+            if name not in self.modified and not _same(before, now):
+                self.modified.append(name)
+        return result
+
+
+def _copy(value: Any) -> Any:
+    """Return a deep copy of data; functions are passed on as they are."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return value if callable(value) else copy.deepcopy(value)
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Say whether an argument is still what it was."""
+    if callable(before) or isinstance(before, np.random.Generator):
+        return True
+    if isinstance(before, np.ndarray):
+        return (
+            isinstance(now, np.ndarray)
+            and before.shape == now.shape
+            and before.dtype == now.dtype
+            and np.array_equal(before, now, equal_nan=before.dtype.kind == "f")
+        )
+    if isinstance(before, Mapping):
+        return (
+            isinstance(now, Mapping)
+            and before.keys() == now.keys()
+            and all(_same(before[k], now[k]) for k in before)
+        )
+    if isinstance(before, list | tuple):
+        return (
+            isinstance(now, list | tuple)
+            and len(before) == len(now)
+            and all(map(_same, before, now))
+        )
+    return type(before) is type(now) and bool(before == now or before != before)
+
+
+def run_case(
+    exercise: Exercise,
+    function: Callable[..., Any],
+    case: Case,
+    *,
+    like: Any = None,
+    limit: float | None = None,
+) -> tuple[Outcome, str]:
+    """Call `function` on a case and return the outcome and what it printed.
+
+    Parameters
+    ----------
+    exercise : Exercise
+    function : callable
+        The student's function, a proxy of it, the reference or a known mistake.
+    case : Case
+    like : object, optional
+        The reference's result, whose nesting tells how to take the result apart. Without it the
+        result is taken as its own model.
+    limit : float, optional
+        Time limit in seconds.
+
+    Returns
+    -------
+    outcome : Outcome
+    printed : str
+        The first lines that the function printed.
+    """
+    recorder = Recorder(function, exercise.argument_names)
+    printed = _Output()
+    outcome = Outcome()
+    local = not is_remote(function)
+    try:
+        with (
+            warnings.catch_warnings(),
+            np.errstate(all="ignore"),
+            redirect_stdout(printed) if local else nullcontext(),
+            time_limit(limit) if limit and local else nullcontext(),
+        ):
+            warnings.simplefilter("ignore")
+            if exercise.call is not None:
+                result = exercise.call(recorder, *case.args)
+            else:
+                result = recorder(*case.args)
+            result = collect_iterator(exercise, result)
+        outcome.result = result
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        if getattr(type(error), "is_grader_signal", False):
+            raise
+        _note_error(outcome, exercise.name, error)
+    else:
+        _take_apart(outcome, exercise, result, result if like is None else like)
+    outcome.modified = tuple(recorder.modified)
+    text = printed.getvalue()
+    if printed.lines > PRINTED_LINES:
+        text += f"… ({exercise.name} printed {printed.lines} lines; the first ones are shown)\n"
+    return outcome, text
+
+
+def collect_iterator(exercise: Exercise, result: Any) -> Any:
+    """Return the items of an iterator as a list where the exercise asks for an iterator."""
+    if not exercise.iterator or result is None or isinstance(result, list):
+        return result
+    if not hasattr(type(result), "__iter__"):
+        return result
+    items = list(itertools.islice(iter(result), MAX_ITEMS + 1))
+    if len(items) > MAX_ITEMS:
+        raise ValueError(f"the iterator does not end after {MAX_ITEMS} items")
+    return items
+
+
+def _note_error(outcome: Outcome, name: str, error: BaseException) -> None:
+    kind = type(error).__name__
+    outcome.problem_kind = f"raised {kind}"
+    if isinstance(error, NotImplementedError):
+        outcome.problem = f"{name} is not written yet: it raised NotImplementedError."
+    elif isinstance(error, RecursionError):
+        outcome.problem = (
+            f"{name} called itself until Python gave up (RecursionError). "
+            "It needs a case in which it stops, or a loop."
+        )
+    elif isinstance(error, TimeLimitError):
+        outcome.slow = True
+        outcome.problem_kind = "too slow"
+        outcome.problem = f"{name} did not finish in time. Look for a loop that never ends."
+    elif isinstance(error, MemoryError):
+        outcome.problem = f"{name} asked for more memory than there is (MemoryError)."
+    elif isinstance(error, SystemExit):
+        outcome.problem = f"{name} tried to end the program (SystemExit); let it return a result."
+    else:
+        # the name of a student's own class could carry anything, so only Python's own are repeated
+        shown = kind if getattr(builtins, kind, None) is type(error) else "an exception of its own"
+        if isinstance(error, np.linalg.LinAlgError):
+            shown = "LinAlgError"
+        outcome.problem = f"{name} raised {shown}."
+        outcome.detail = f"{kind}: {str(error)[:500]}{_line_of(error)}"
+
+
+def _line_of(error: BaseException) -> str:
+    """Return the line of the student's code in which an exception arose, if it is known."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if "ipykernel" in frame.filename or frame.filename.startswith(("<ipython", "<cell")):
+            return f"\n  in line {frame.lineno} of the cell: {frame.line}" if frame.line else ""
+    return ""
+
+
+def _take_apart(outcome: Outcome, exercise: Exercise, result: Any, like: Any) -> None:
+    """Fill in leaves, or the problem."""
+    leaves: Leaves = {}
+    try:
+        _flatten(result, like, exercise.output_names, leaves)
+    except _NotComparable as reason:
+        outcome.problem_kind = reason.kind
+        outcome.problem = f"{exercise.name} returned {reason}"
+        outcome.detail = reason.detail
+        return
+    outcome.leaves = leaves
+
+
+class _NotComparable(Exception):
+    def __init__(self, kind: str, text: str, detail: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.detail = detail
+
+
+def _flatten(value: Any, like: Any, names: tuple[str, ...], leaves: Leaves) -> None:
+    """Add the leaves of `value` to `leaves`, with the nesting of the reference's result `like`."""
+    name = names[0]
+    if value is None:
+        inside = "" if like is None or len(leaves) == 0 else f" for {name}"
+        raise _NotComparable("None", f"None{inside}; perhaps a `return` is missing.")
+    if is_remote(value):
+        raise _strange(str(getattr(value, "remote_type_name", "object")))
+    if isinstance(like, Mapping):
+        _flatten_dict(value, like, name, leaves)
+    elif isinstance(like, tuple) or (isinstance(like, list) and not _is_numbers(like)):
+        _flatten_sequence(value, like, names, leaves)
+    else:
+        leaves[name] = _as_array(value, np.shape(like))
+
+
+def _flatten_dict(value: Any, like: Mapping[Any, Any], name: str, leaves: Leaves) -> None:
+    if not isinstance(value, Mapping):
+        kind = "an array" if isinstance(value, np.ndarray) else f"a {_plain_type(value)}"
+        raise _NotComparable("not a dict", f"{kind} where a dict is expected.")
+    missing = [str(key) for key in like if key not in value]
+    if missing:
+        raise _NotComparable(
+            f"without {missing}", f"a dict without the key {', '.join(map(repr, missing))}."
+        )
+    if len(value) > len(like):
+        extra = [str(key)[:40] for key in value if key not in like]
+        text = f"a dict with {len(extra)} key(s) that do not belong there."
+        raise _NotComparable("extra keys", text, f"not expected: {', '.join(extra[:5])}")
+    for key in like:
+        _flatten(value[key], like[key], (f"{name}[{key!r}]",), leaves)
+
+
+def _flatten_sequence(
+    value: Any, like: tuple[Any, ...] | list[Any], names: tuple[str, ...], leaves: Leaves
+) -> None:
+    fixed = isinstance(like, tuple)
+    if isinstance(value, np.ndarray) and value.ndim and value.dtype.kind in "biuf":
+        value = list(value)
+    if not isinstance(value, list | tuple):
+        wanted = f"{len(like)} values ({', '.join(names)})" if fixed else "a list"
+        if isinstance(value, np.ndarray | np.generic | float | int | Mapping):
+            kind = "a dict" if isinstance(value, Mapping) else "one value"
+            raise _NotComparable("one value", f"{kind} where {wanted} are expected.")
+        raise _strange(type(value).__name__, type(value).__module__)
+    if len(value) != len(like):
+        wanted = f"{len(like)} ({', '.join(names)})" if len(names) == len(like) else str(len(like))
+        raise _NotComparable(
+            f"{len(value)} items", f"{len(value)} values, but {wanted} are expected."
+        )
+    labels = (
+        names if len(names) == len(like) else tuple(f"{names[0]}[{i}]" for i in range(len(like)))
+    )
+    for item, template, label in zip(value, like, labels, strict=True):
+        _flatten(item, template, (label,), leaves)
+
+
+def _is_numbers(items: list[Any]) -> bool:
+    """Say whether a list is a row of numbers, which may as well be an array."""
+    return all(isinstance(item, int | float | np.number) for item in items)
+
+
+def _as_array(value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Return a result as a plain array, or raise with the reason why it is none."""
+    if isinstance(value, str | bytes):
+        return np.asarray(value)
+    if isinstance(value, Mapping):
+        raise _NotComparable("dict", "a dict where an array is expected.")
+    if not isinstance(value, np.ndarray | np.generic | list | tuple | float | int | complex):
+        raise _strange(type(value).__name__, type(value).__module__)
+    if isinstance(value, list | tuple):
+        for item in value:
+            if item is None or is_remote(item) or type(item).__module__.startswith("torch"):
+                inner = _NotComparable("None", "None inside a list.") if item is None else None
+                raise inner or _strange(
+                    str(getattr(item, "remote_type_name", type(item).__name__)),
+                    type(item).__module__,
+                )
+    try:
+        array = np.array(value, subok=False)
+    except Exception:
+        if isinstance(value, tuple):
+            raise _several(len(value)) from None
+        text = "a list whose rows differ in length, so it is no array."
+        raise _NotComparable("ragged", text) from None
+    if isinstance(value, tuple) and array.shape != shape:
+        raise _several(len(value))
+    if array.dtype.kind == "O":
+        raise _strange("ndarray")
+    if array.dtype.kind == "c":
+        text = "complex numbers; the answer is real, so complex numbers must not reach the result."
+        raise _NotComparable("complex", text)
+    if array.dtype.kind not in "biufU":
+        raise _NotComparable("dtype", "an array that does not hold numbers.")
+    return array
+
+
+def _several(count: int) -> _NotComparable:
+    return _NotComparable(f"{count} items", f"{count} values, but one is expected.")
+
+
+def _plain_type(value: Any) -> str:
+    kind = type(value).__name__
+    return kind if getattr(builtins, kind, None) is type(value) else "value of another type"
+
+
+def _strange(kind: str, module: str = "") -> _NotComparable:
+    """Return the sentence for a result that is no number, array, tuple or dict."""
+    if kind in ("generator", "map", "zip", "filter", "range", "list_iterator", "dict_values"):
+        text = f"a {kind} object instead of the values themselves; collect them and use `return`."
+        return _NotComparable("generator", text)
+    if kind == "Tensor" or module.startswith("torch"):
+        text = "a PyTorch tensor; return a NumPy array (`.detach().numpy()`)."
+        return _NotComparable("tensor", text)
+    if kind == "ndarray":
+        text = "an array of Python objects (dtype object); return an array of numbers."
+        return _NotComparable("object array", text)
+    if kind in ("function", "method", "type", "builtin_function_or_method"):
+        return _NotComparable("function", "a function or class; call it first.")
+    if kind in ("set", "frozenset"):
+        return _NotComparable("set", "a set, which has no order.")
+    return _NotComparable("object", "an object that is neither a number nor an array.")
