@@ -114,16 +114,21 @@ def outdated(
     return again
 
 
+def with_key(text: str) -> str:
+    """Return a page's source with the key in it, unchanged if the page is not executed."""
+    if not _is_executed(text):
+        return text
+    # On an existing line, so that warnings keep their line numbers.
+    return _KERNEL.sub(rf"\g<0> [{key(text)}]", text, count=1)
+
+
 def add_key(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Write the key into the kernel specification of the page that is about to be read."""
-    if not _is_executed(source[0]):
-        return
-    value = key(source[0])
-    if not hasattr(app.env, "course_keys"):
-        app.env.course_keys = {}
-    app.env.course_keys[docname] = value
-    # On the same line, so that warnings keep their line numbers.
-    source[0] = _KERNEL.sub(rf"\g<0> [{value}]", source[0], count=1)
+    """Write the key into the page that is about to be read, and remember it."""
+    if _is_executed(source[0]):
+        if not hasattr(app.env, "course_keys"):
+            app.env.course_keys = {}
+        app.env.course_keys[docname] = key(source[0])
+        source[0] = with_key(source[0])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
