@@ -102,7 +102,10 @@ class KneserNey:
         grams, counts = np.unique(self._encode(_runs(tokens, n)), return_counts=True)
         self.orders = [_Order(grams, counts, V)]
         for k in range(n - 1, 0, -1):
-            grams, counts = np.unique(grams % V**k, return_counts=True)  # different left neighbours
+            longer = np.unique(self._encode(_runs(tokens, k + 1)))
+            grams, counts = np.unique(
+                longer % V**k, return_counts=True
+            )  # different left neighbours
             self.orders.insert(0, _Order(grams, counts, V))
 
     def _encode(self, runs: IntArray) -> IntArray:
