@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnncourse import fused
 from rnncourse._validation import Array, as_float, as_index, check_positive, check_shapes
+from rnncourse.clipping import cosine
 from rnncourse.rnn import (
     Params,
     cross_entropy,
@@ -156,6 +159,310 @@ def rnn_backward(
         dW_hh += dW_hh_t
         db_h += db_h_t
     return dx, dh_next, dW_xh, dW_hh, db_h
+
+
+def truncated_bptt(
+    dh: ArrayLike,
+    x: ArrayLike,
+    h0: ArrayLike,
+    h: ArrayLike,
+    W_xh: ArrayLike,
+    W_hh: ArrayLike,
+    k: int,
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Backpropagate so that each ``dh[t]`` passes through at most k steps: t, t − 1, …, t − k + 1.
+
+    The window slides: every step's loss sees k steps of the past [1]_. One pass over the lags
+    suffices, because all steps can be sent back by one more step at once. Cost grows with k·T.
+
+    Parameters
+    ----------
+    dh : ndarray, shape (T, B, H)
+        Direct gradient of the loss with respect to each state.
+    x : ndarray, shape (T, B, D)
+        Inputs.
+    h0 : ndarray, shape (B, H)
+        State before the first input.
+    h : ndarray, shape (T, B, H)
+        States, as :func:`rnncourse.rnn.rnn_forward` returned them.
+    W_xh : ndarray, shape (H, D)
+        Input weights.
+    W_hh : ndarray, shape (H, H)
+        Recurrent weights.
+    k : int
+        Number of steps. With k = 1 no gradient flows from one step to another; with k >= T the
+        result is that of :func:`rnn_backward`.
+
+    Returns
+    -------
+    dx : ndarray, shape (T, B, D)
+    dh0 : ndarray, shape (B, H)
+        From the first k steps only.
+    dW_xh : ndarray, shape (H, D)
+    dW_hh : ndarray, shape (H, H)
+    db_h : ndarray, shape (H,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together or `k` is below 1.
+    TypeError
+        If `k` is not an integer.
+
+    See Also
+    --------
+    chunked_bptt : The cheaper truncation that training loops use.
+
+    References
+    ----------
+    .. [1] R. J. Williams, J. Peng, "An efficient gradient-based algorithm for on-line training of
+       recurrent network trajectories", Neural Computation 2(4), 1990.
+
+    Examples
+    --------
+    A loss on the last of three states, with a state of one unit that passes everything on:
+
+    >>> x, h0, h, one = np.ones((3, 1, 1)), np.zeros((1, 1)), np.zeros((3, 1, 1)), np.ones((1, 1))
+    >>> dh = np.array([0.0, 0.0, 1.0]).reshape(3, 1, 1)
+    >>> for k in (1, 2, 3):
+    ...     dx, dh0, *_ = truncated_bptt(dh, x, h0, h, one, one, k)
+    ...     print(dx.ravel(), dh0.item())
+    [0. 0. 1.] 0.0
+    [0. 1. 1.] 0.0
+    [1. 1. 1.] 1.0
+    """
+    dh, x, h0, h = (as_float(name, a) for name, a in (("dh", dh), ("x", x), ("h0", h0), ("h", h)))
+    W_xh, W_hh = as_float("W_xh", W_xh), as_float("W_hh", W_hh)
+    _check_window(k)
+    T = check_shapes(
+        dh=(dh, "T B H"),
+        x=(x, "T B D"),
+        h0=(h0, "B H"),
+        h=(h, "T B H"),
+        W_xh=(W_xh, "H D"),
+        W_hh=(W_hh, "H H"),
+    )["T"]
+    slope = 1 - h**2  # tanh' at every step
+    reach = dh  # reach[s]: what the losses exactly `lag` steps after s ask of h[s]
+    total = dh.astype(np.result_type(dh, x, h0, h, W_xh, W_hh))
+    for lag in range(1, min(k, T)):
+        reach = (reach[1:] * slope[1 : T - lag + 1]) @ W_hh  # all of them one step back
+        total[: T - lag] += reach
+    da = total * slope  # (T, B, H)
+    h_prev = np.concatenate([h0[None], h[:-1]])
+    dW_xh, dW_hh = np.tensordot(da, x, ([0, 1], [0, 1])), np.tensordot(da, h_prev, ([0, 1], [0, 1]))
+    return da @ W_xh, da[0] @ W_hh, dW_xh, dW_hh, da.sum(axis=(0, 1))
+
+
+def chunked_bptt(
+    dh: ArrayLike,
+    x: ArrayLike,
+    h0: ArrayLike,
+    h: ArrayLike,
+    W_xh: ArrayLike,
+    W_hh: ArrayLike,
+    k: int,
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Backpropagate through disjoint chunks of k steps; the state goes on, the gradient stops.
+
+    This is what a training loop does that carries the state from chunk to chunk and detaches it.
+    ``dh[t]`` reaches back to the start of its own chunk: k steps at a chunk's end, one at its
+    start. Cost grows with T alone.
+
+    Parameters
+    ----------
+    dh : ndarray, shape (T, B, H)
+        Direct gradient of the loss with respect to each state.
+    x : ndarray, shape (T, B, D)
+        Inputs.
+    h0 : ndarray, shape (B, H)
+        State before the first input.
+    h : ndarray, shape (T, B, H)
+        States, as :func:`rnncourse.rnn.rnn_forward` returned them.
+    W_xh : ndarray, shape (H, D)
+        Input weights.
+    W_hh : ndarray, shape (H, H)
+        Recurrent weights.
+    k : int
+        Number of steps of a chunk; the last chunk may be shorter.
+
+    Returns
+    -------
+    dx : ndarray, shape (T, B, D)
+    dh0 : ndarray, shape (B, H)
+        From the first chunk only.
+    dW_xh : ndarray, shape (H, D)
+    dW_hh : ndarray, shape (H, H)
+    db_h : ndarray, shape (H,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together or `k` is below 1.
+    TypeError
+        If `k` is not an integer.
+
+    See Also
+    --------
+    truncated_bptt : A window that slides.
+
+    Examples
+    --------
+    >>> x, h0, h, one = np.ones((4, 1, 1)), np.zeros((1, 1)), np.zeros((4, 1, 1)), np.ones((1, 1))
+    >>> dx, dh0, *_ = chunked_bptt(np.ones((4, 1, 1)), x, h0, h, one, one, k=2)
+    >>> dx.ravel(), dh0.item()
+    (array([2., 1., 2., 1.]), 2.0)
+    """
+    dh, x, h0, h = (as_float(name, a) for name, a in (("dh", dh), ("x", x), ("h0", h0), ("h", h)))
+    W_xh, W_hh = as_float("W_xh", W_xh), as_float("W_hh", W_hh)
+    _check_window(k)
+    check_shapes(dh=(dh, "T B H"), x=(x, "T B D"), h0=(h0, "B H"), h=(h, "T B H"))
+    chunks = []
+    for start in range(0, len(x), k):
+        chunk = slice(start, start + k)
+        h_before = h[start - 1] if start > 0 else h0
+        chunks.append(rnn_backward(dh[chunk], x[chunk], h_before, h[chunk], W_xh, W_hh))
+    dx, dh0, dW_xh, dW_hh, db_h = zip(*chunks, strict=True)
+    return np.concatenate(dx), dh0[0], sum(dW_xh), sum(dW_hh), sum(db_h)
+
+
+def checkpointed_bptt(
+    dh: ArrayLike | Callable[[int, Array], ArrayLike],
+    x: ArrayLike,
+    h0: ArrayLike,
+    W_xh: ArrayLike,
+    W_hh: ArrayLike,
+    b_h: ArrayLike,
+    segment: int | None = None,
+) -> tuple[Array, Array, Array, Array]:
+    """Run forward and full BPTT while storing only O(√T) states; the gradients are exact.
+
+    The forward pass keeps the state at the start of each segment of about √T steps and forgets the
+    rest. The backward pass takes the segments from last to first, computes the states of one of
+    them again and sends the gradient through it [1]_. It costs one more forward pass.
+
+    Parameters
+    ----------
+    dh : ndarray, shape (T, B, H), or callable
+        Direct gradient of the loss with respect to each state. A callable ``dh(start, h)`` gets the
+        number of the segment's first step and its states ``(S, B, H)``, and returns their gradient
+        in the same shape, so that it too never exists for all steps at once.
+    x : ndarray, shape (T, B, D)
+        Inputs.
+    h0 : ndarray, shape (B, H)
+        State before the first input.
+    W_xh : ndarray, shape (H, D)
+        Input weights.
+    W_hh : ndarray, shape (H, H)
+        Recurrent weights.
+    b_h : ndarray, shape (H,)
+        Bias.
+    segment : int, optional
+        Steps of a segment; √T, rounded up, without it.
+
+    Returns
+    -------
+    dh0 : ndarray, shape (B, H)
+    dW_xh : ndarray, shape (H, D)
+    dW_hh : ndarray, shape (H, H)
+    db_h : ndarray, shape (H,)
+        There is no `dx`, which would be as long as the sequence.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together or `segment` is below 1.
+    TypeError
+        If `segment` is not an integer.
+
+    References
+    ----------
+    .. [1] A. Gruslys, R. Munos, I. Danihelka, M. Lanctot, A. Graves, "Memory-efficient
+       backpropagation through time", NIPS 2016; T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training
+       deep nets with sublinear memory cost", arXiv:1604.06174, 2016.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x, h0, dh = (rng.normal(size=s) for s in ((100, 2, 3), (2, 4), (100, 2, 4)))
+    >>> weights = rng.normal(size=(4, 3)), rng.normal(size=(4, 4)) / 2, np.zeros(4)
+    >>> h = rnn_forward(x, h0, *weights)
+    >>> full = rnn_backward(dh, x, h0, h, *weights[:2])[1:]
+    >>> all(map(np.allclose, full, checkpointed_bptt(dh, x, h0, *weights)))
+    True
+    """
+    x, h0, W_xh = as_float("x", x), as_float("h0", h0), as_float("W_xh", W_xh)
+    W_hh, b_h = as_float("W_hh", W_hh), as_float("b_h", b_h)
+    T = check_shapes(
+        x=(x, "T B D"), h0=(h0, "B H"), W_xh=(W_xh, "H D"), W_hh=(W_hh, "H H"), b_h=(b_h, "H")
+    )["T"]
+    steps = math.isqrt(T - 1) + 1 if segment is None else segment
+    _check_window(steps, "segment")
+    if not callable(dh):
+        dh = as_float("dh", dh)
+        check_shapes(x=(x, "T B D"), h0=(h0, "B H"), dh=(dh, "T B H"))
+    starts = range(0, T, steps)
+
+    checkpoints = [h0]
+    for start in starts[:-1]:
+        h = fused.rnn_forward(x[start : start + steps], checkpoints[-1], W_xh, W_hh, b_h)
+        checkpoints.append(h[-1].copy())  # a view would keep the whole segment alive
+
+    dh_end: Array = np.zeros_like(h0)  # gradient of the state at the segment's end, from later ones
+    sums: list[Array] = [np.zeros_like(W) for W in (W_xh, W_hh, b_h)]
+    for start, h_start in zip(reversed(starts), reversed(checkpoints), strict=True):
+        x_segment = x[start : start + steps]
+        h = fused.rnn_forward(x_segment, h_start, W_xh, W_hh, b_h)
+        direct = dh(start, h) if callable(dh) else dh[start : start + steps]
+        dh_segment = np.array(as_float("dh", direct), dtype=np.result_type(direct, dh_end))
+        check_shapes(h=(h, "S B H"), dh=(dh_segment, "S B H"))
+        dh_segment[-1] += dh_end
+        _, dh_end, *grads = fused.rnn_backward(dh_segment, x_segment, h_start, h, W_xh, W_hh)
+        sums = [total + grad for total, grad in zip(sums, grads, strict=True)]
+    dW_xh, dW_hh, db_h = sums
+    return dh_end, dW_xh, dW_hh, db_h
+
+
+def gradient_cosine(full: Sequence[ArrayLike], truncated: Sequence[ArrayLike]) -> float:
+    """Return the cosine of the angle between two gradients, each seen as one long vector.
+
+    Parameters
+    ----------
+    full, truncated : sequence of ndarray
+        Gradients in the same order and shapes, such as ``(dW_xh, dW_hh, db_h)``.
+
+    Returns
+    -------
+    float
+        1 for the same direction, 0 for orthogonal ones, -1 for opposite ones.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or one of the two is zero and so has no direction.
+
+    Examples
+    --------
+    >>> gradient_cosine([np.array([[3.0]]), np.array([4.0])], [np.array([[3.0]]), np.array([0.0])])
+    0.6
+    """
+    if len(full) != len(truncated):
+        raise ValueError(f"full holds {len(full)} arrays and truncated {len(truncated)}")
+    for n, (a, b) in enumerate(zip(full, truncated, strict=True)):
+        if np.shape(a) != np.shape(b):
+            raise ValueError(
+                f"full[{n}] has shape {np.shape(a)} and truncated[{n}] {np.shape(b)}; "
+                "they must agree"
+            )
+    a, b = (np.concatenate([np.ravel(grad) for grad in grads]) for grads in (full, truncated))
+    return cosine({"gradient": as_float("full", a)}, {"gradient": as_float("truncated", b)})
+
+
+def _check_window(k: int, name: str = "k") -> None:
+    if not isinstance(k, int | np.integer):
+        raise TypeError(f"{name} must be a whole number of steps, but it is {k!r}")
+    if k < 1:
+        raise ValueError(f"{name} must be at least 1 step, but it is {k}")
 
 
 def readout_backward(
