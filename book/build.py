@@ -33,6 +33,7 @@ HTML = BUILD / "html"
 sys.path.insert(0, str(BOOK / "_ext"))
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several pages run side by side
+os.environ["IPYTHONDIR"] = str(BUILD / "ipython")  # a reader's own start-up files stay out of it
 
 
 @dataclass
@@ -160,6 +161,13 @@ def write(arguments: list[str], *, show: bool) -> int:
     return code
 
 
+def quiet_kernels() -> None:
+    """Keep the kernels from warning about a connection that never leaves this machine."""
+    profile = BUILD / "ipython" / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other build writes into the same folder."""
@@ -236,6 +244,7 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="write all pages again")
     parser.add_argument("--verbose", action="store_true", help="show all that Jupyter Book says")
     options = parser.parse_args()
+    quiet_kernels()
     if options.page:
         return build_single(
             [name.removesuffix(".md") for name in options.page],

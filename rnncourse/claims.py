@@ -32,14 +32,14 @@ page, and the text takes its numbers from it: ``{glue:text}`clip-keeps-direction
 
 What can be glued into the text:
 
-======================  ==================================================================
-key                     text
-======================  ==================================================================
-``id``                  the value; for several values ``median (min to max)``
-``id.min``, ``id.max``, ``id.median``  of a claim with several values
-``id.NAME``             the entry NAME of a claim whose value is a mapping
-``id.range``            the range that the claim promises
-======================  ==================================================================
+``id``
+    the value; for several values ``median (min to max)``
+``id.min``, ``id.median``, ``id.max``
+    of a claim with several values
+``id.NAME``
+    the entry NAME of a claim whose value is a mapping
+``id.range``
+    the range that the claim promises
 
 The module needs neither IPython nor the book: in plain Python it checks and returns.
 """

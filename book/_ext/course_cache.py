@@ -86,9 +86,11 @@ def key(text: str, root: Path = ROOT) -> str:
         names = closure({f"{PACKAGE}.{p.stem}" for p in (root / PACKAGE).glob("[a-z]*.py")}, root)
     files = [path for name in sorted(names) if (path := module_file(name, root))]
     files.append(root / "requirements.lock")
-    if f"{PACKAGE}.data" in names or "data/" in text or '"data"' in text:
-        found = [*root.glob("book/data/**/*"), *root.glob(f"{PACKAGE}/data/**/*")]
-        files += sorted(p for p in found if p.is_file() and "__pycache__" not in p.parts)
+    data = root / "book" / "data"
+    if f"{PACKAGE}.data" in names or "data/" in text:
+        files += sorted(path for path in data.glob("*") if path.is_file())
+    # A stored result counts for the pages that name it.
+    files += sorted(p for p in data.glob("results/*.json") if re.search(rf"\b{p.stem}\b", text))
     total = hashlib.sha256()
     for path in files:
         if path.is_file():

@@ -159,7 +159,8 @@ def markup(text: str) -> str:
         (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
         (r' role="doc-biblioentry"', ""),
         (r' id="(proof|exercise|solution)-content"', ""),
-        (r'(<div class="[^"]*admonition[^"]*") id="proof"', r"\1"),
+        (r'(<div class="proof admonition") id="proof"', r"\1"),
+        (r'(<p class="admonition-title") id="[^"]*"', r"\1"),
         (r"<img (?!loading)", '<img loading="lazy" decoding="async" '),
     ):
         text = re.sub(old, new, text)
