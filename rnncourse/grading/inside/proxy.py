@@ -1,0 +1,451 @@
+"""The trusted side's view of the submitted code: one session, and proxies for what stays there.
+
+A proxy never lets the submitted code decide a comparison with a value of the test's. Comparing or
+computing with a mixture of both raises, as do methods such as ``allclose`` that would hand the
+expected value over and believe the answer.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from . import wire
+
+OUTPUT_LIMIT = 128 << 10
+MAX_ITEMS = 100_000
+MAX_CALLBACKS = 1_000_000
+_VERDICTS = frozenset(
+    "all allclose any array_equal assert_allclose assert_equal contains count endswith eq equal "
+    "equals ge gt index isclose isdisjoint issubset issuperset le lt ne startswith sub "
+    "subtract".split()
+)
+_OPEN_DUNDERS = frozenset({"__name__", "__doc__", "__qualname__"})
+
+
+class StudentError(Exception):
+    """An exception of the submitted code whose type only that code knows."""
+
+
+class SessionEnded(BaseException):  # noqa: N818 - it must pass through `except Exception`
+    """The submitted code's process is gone; no test may take that for an answer.
+
+    Parameters
+    ----------
+    kind : str
+        ``"crash"``, ``"time"`` or ``"protocol"``.
+    text : str
+        What to say to the student.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Session:
+    """One process that runs submitted code.
+
+    Parameters
+    ----------
+    sock : socket.socket
+        Connection to it.
+    cell_s : float
+        Seconds a cell may take, for the message.
+    """
+
+    def __init__(self, sock: socket.socket, cell_s: float) -> None:
+        self.deadline: float | None = None
+        self.ended: SessionEnded | None = None
+        self.outputs: list[list[Any]] = []
+        self.raised: set[int] = set()
+        self.trace = ""
+        self._connection = wire.Connection(sock)
+        self._cell_s = cell_s
+        self._callbacks: list[Callable[..., Any]] = []
+        self._callback_calls = 0
+        self._proxies: dict[int, Remote] = {}
+        self._output_size = 0
+
+    def new_cell(self, deadline: float) -> None:
+        """Forget the outputs and callbacks of the cell before."""
+        self.deadline = deadline
+        self.outputs = []
+        self.raised = set()
+        self.trace = ""
+        self._output_size = 0
+        self._callbacks = []
+        self._callback_calls = 0
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.socket.close()
+
+    def request(self, op: str, *arguments: Any) -> Any:
+        """Ask the submitted code's process for something and wait for the answer.
+
+        Parameters
+        ----------
+        op : str
+            Name of the operation.
+        *arguments
+            Values, proxies, or callables of this side.
+
+        Returns
+        -------
+        object
+            The answer, by value where it can be.
+
+        Raises
+        ------
+        SessionEnded
+            If the process ended, took too long or broke the protocol.
+        Exception
+            What the submitted code raised, as the nearest built-in type.
+        """
+        if self.ended is not None:
+            raise self.ended
+        encoder = wire.Encoder(self._keep)
+        message = {"op": op, "arguments": encoder.encode(list(arguments))}
+        try:
+            reply, buffers = self._exchange(message, encoder.buffers)
+        except TimeoutError:
+            self._end("time", f"no answer from the submitted code within {self._cell_s:g} s")
+        except wire.ProtocolError as error:
+            self._end("protocol", f"the submitted code's answer is not usable: {error}")
+        except (EOFError, OSError):
+            self._end("crash", "the submitted code ended its own process")
+        try:
+            return self._conclude(reply, buffers)
+        except wire.ProtocolError as error:
+            self._end("protocol", f"the submitted code's answer is not usable: {error}")
+
+    def _exchange(self, message: Any, buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        self._connection.send(message, buffers, self.deadline)
+        while True:
+            reply, received = self._connection.receive(self.deadline)
+            if type(reply) is not dict:
+                raise wire.ProtocolError("not a reply")
+            if "callback" not in reply:
+                return reply, received
+            self._serve_callback(reply, received)
+
+    def abandon(self) -> None:
+        """Give the process up after an interruption that may have left half a frame behind."""
+        if self.ended is None:
+            self.ended = SessionEnded("time", "the test was interrupted")
+            self._connection.socket.close()
+
+    def _end(self, kind: str, text: str) -> NoReturn:
+        self.ended = SessionEnded(kind, text)
+        self._connection.socket.close()
+        raise self.ended from None
+
+    def _conclude(self, reply: dict[str, Any], buffers: list[bytes]) -> Any:
+        self._take_outputs(reply.get("outputs"))
+        if "error" in reply:
+            raise self._exception(reply["error"])
+        if "value" not in reply:
+            raise wire.ProtocolError("not a reply")
+        return wire.Decoder(buffers, self._resolve).decode(reply["value"])
+
+    def _take_outputs(self, outputs: Any) -> None:
+        if type(outputs) is not list:
+            raise wire.ProtocolError("not a reply")
+        for item in outputs[:200]:
+            if type(item) is not list or len(item) < 2:
+                raise wire.ProtocolError("not an output")
+            self._output_size += len(str(item))
+            if self._output_size <= OUTPUT_LIMIT + (8 << 20) * (item[0] != "stream"):
+                self.outputs.append(item)
+
+    def _exception(self, described: Any) -> Exception:
+        """Build the built-in exception nearest to what the submitted code raised."""
+        if type(described) is not dict:
+            raise wire.ProtocolError("not an exception")
+        names, text = described.get("types"), str(described.get("text"))[:2000]
+        self.trace = str(described.get("trace"))[:4000]
+        error: Exception | None = None
+        for name in names if type(names) is list else []:
+            kind = getattr(builtins, name, None) if type(name) is str else None
+            if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:
+                try:
+                    error = kind(text)
+                    break
+                except TypeError:
+                    continue
+        if error is None:
+            known = type(names) is list and names and type(names[0]) is str
+            error = StudentError(f"{names[0][:80]}: {text}" if known else text)
+        self.raised.add(id(error))
+        self._last = error  # keeps the id in `raised` from being used again
+        return error
+
+    def is_students(self, error: BaseException) -> bool:
+        """Whether `error` came from the submitted code in this cell."""
+        return isinstance(error, StudentError | SessionEnded) or id(error) in self.raised
+
+    def _serve_callback(self, reply: dict[str, Any], buffers: list[bytes]) -> None:
+        number = reply.get("callback")
+        self._callback_calls += 1
+        if type(number) is not int or not 0 <= number < len(self._callbacks):
+            raise wire.ProtocolError("no such function")
+        if self._callback_calls > MAX_CALLBACKS:
+            raise wire.ProtocolError("too many calls of the test's function")
+        arguments = wire.Decoder(buffers, self._resolve).decode(reply.get("arguments"))
+        if type(arguments) is not tuple or len(arguments) != 2:
+            raise wire.ProtocolError("not a call")
+        args, kwargs = arguments
+        if type(args) is not tuple or type(kwargs) is not dict:
+            raise wire.ProtocolError("not a call")
+        if any(type(key) is not str for key in kwargs):
+            raise wire.ProtocolError("not a call")
+        encoder = wire.Encoder(self._keep)
+        answer: dict[str, Any]
+        try:
+            answer = {"value": encoder.encode(self._callbacks[number](*args, **kwargs))}
+        except Exception as error:
+            # The text may hold values of the test's: the type is enough to handle it.
+            kind = type(error).__name__ if hasattr(builtins, type(error).__name__) else ""
+            answer, encoder = {"raise": kind, "text": ""}, wire.Encoder(self._keep)
+        self._connection.send(answer, encoder.buffers, self.deadline)
+
+    def _keep(self, value: Any) -> list[Any]:
+        if type(value) is Remote:
+            session, number = _inside(value)[:2]
+            if session is not self:
+                raise TypeError("this object belongs to a process of the submission that is gone")
+            return ["remote", number]
+        if callable(value):
+            self._callbacks.append(value)
+            return ["callback", len(self._callbacks) - 1]
+        name = type(value).__name__
+        raise TypeError(f"a {name} of the test cannot be passed to the submitted code")
+
+    def _resolve(self, node: list[Any]) -> Any:
+        if node[0] == "callback" and len(node) == 2 and type(node[1]) is int:
+            if 0 <= node[1] < len(self._callbacks):
+                return self._callbacks[node[1]]
+        if node[0] != "remote" or len(node) != 7:
+            raise wire.ProtocolError("unknown value")
+        _, number, kind, is_callable, type_name, name, bases = node
+        if type(number) is not int or type(is_callable) is not bool or type(bases) is not list:
+            raise wire.ProtocolError("unknown value")
+        if any(type(text) is not str for text in (kind, type_name, name, *bases)):
+            raise wire.ProtocolError("unknown value")
+        if number not in self._proxies:
+            if len(self._proxies) >= wire.MAX_NODES:
+                raise wire.ProtocolError("too many objects")
+            facts = (self, number, kind, type_name[:80], name[:80], tuple(bases[:20]))
+            self._proxies[number] = Remote(*facts)
+        return self._proxies[number]
+
+
+def _inside(proxy: Remote) -> tuple[Session, int, str, str, str, tuple[str, ...]]:
+    """The proxy's own facts, which its attributes would otherwise fetch from the other side."""
+    facts: tuple[Session, int, str, str, str, tuple[str, ...]] = object.__getattribute__(
+        proxy, "_facts"
+    )
+    return facts
+
+
+def kind_of(value: Any) -> str:
+    """``"module"``, ``"class"``, ``"function"`` or ``"instance"``; ``""`` for a plain value."""
+    return _inside(value)[2] if type(value) is Remote else ""
+
+
+def _ask(proxy: Remote, op: str, *arguments: Any) -> Any:
+    return _inside(proxy)[0].request(op, proxy, *arguments)
+
+
+def _operator(name: str, *, verdict: bool = False) -> Callable[[Any, Any], Any]:
+    def apply(self: Remote, other: Any) -> Any:
+        if type(other) is Remote:
+            return _inside(self)[0].request("operator", name, self, other)
+        if verdict:
+            return NotImplemented
+        raise TypeError(
+            f"the submitted code returned a {_inside(self)[3]} object where the test computes "
+            "with plain values"
+        )
+
+    return apply
+
+
+def _conversion(name: str, *kinds: type) -> Callable[[Any], Any]:
+    def convert(self: Remote) -> Any:
+        value = _inside(self)[0].request("operator", name, self)
+        if type(value) not in kinds:
+            raise TypeError(f"the {_inside(self)[3]} object's {name}() is not a {kinds[0].__name__}")
+        return value
+
+    return convert
+
+
+class Remote:
+    """Something that stays in the submitted code's process: a function, class, instance, iterator.
+
+    Calling it, its attributes, items and methods happen there; values come back as copies. A
+    callable proxy also offers ``call_and_return_arguments``.
+
+    Attributes
+    ----------
+    is_remote_object : bool
+        Always true.
+    remote_type_name : str
+        Name of its type as the other process reports it, such as ``"generator"``.
+    """
+
+    __slots__ = ("_facts",)
+    is_remote_object = True
+
+    def __init__(self, *facts: Any) -> None:
+        object.__setattr__(self, "_facts", facts)
+
+    @property
+    def remote_type_name(self) -> str:
+        return _inside(self)[3]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        bound_to_answer = _inside(self)[3] in ("method", "builtin_function_or_method")
+        if bound_to_answer and _inside(self)[4] in _VERDICTS:
+            if any(type(value) is not Remote for value in (*args, *kwargs.values())):
+                raise TypeError(
+                    f"the test asks the submitted object's own {_inside(self)[4]}() for a verdict"
+                )
+        return _ask(self, "call", args, kwargs)
+
+    def call_and_return_arguments(
+        self, *args: Any, **kwargs: Any
+    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        """Call it and also return what it made of its arguments.
+
+        Returns
+        -------
+        tuple
+            The result, the positional and the keyword arguments as they are after the call.
+        """
+        answer = _ask(self, "call_back_arguments", args, kwargs)
+        if type(answer) is not tuple or len(answer) != 3:
+            raise wire.ProtocolError("not a call's result")
+        result, args_after, kwargs_after = answer
+        if type(args_after) is not tuple or type(kwargs_after) is not dict:
+            raise wire.ProtocolError("not a call's result")
+        return result, args_after, kwargs_after
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__signature__":
+            return _signature(_ask(self, "signature"))
+        if name.startswith("__") and name.endswith("__"):
+            session, _, kind, type_name, own_name, _ = _inside(self)
+            if name in ("__name__", "__qualname__") and own_name:
+                return own_name
+            if name not in _OPEN_DUNDERS or kind not in ("function", "class"):
+                raise AttributeError(f"{type_name!r} object has no attribute {name!r}")
+        return _ask(self, "get", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _ask(self, "set", name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _ask(self, "delete", name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return _ask(self, "item", key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _ask(self, "set_item", key, value)
+
+    def __iter__(self) -> Iterator[Any]:
+        iterator = _inside(self)[0].request("operator", "iter", self)
+        if type(iterator) is not Remote:
+            raise TypeError(f"{_inside(self)[3]!r} object is not iterable")
+        for _ in range(MAX_ITEMS):
+            answer = _ask(iterator, "next")
+            if type(answer) is not list or len(answer) != 2 or type(answer[0]) is not bool:
+                raise wire.ProtocolError("not an item")
+            if not answer[0]:
+                return
+            yield answer[1]
+        raise ValueError(f"the iterator gives more than {MAX_ITEMS:,} items")
+
+    def __next__(self) -> Any:
+        answer = _ask(self, "next")
+        if type(answer) is not list or len(answer) != 2 or type(answer[0]) is not bool:
+            raise wire.ProtocolError("not an item")
+        if not answer[0]:
+            raise StopIteration
+        return answer[1]
+
+    def __contains__(self, item: Any) -> bool:
+        return any(item is own or bool(item == own) for own in self)
+
+    def __len__(self) -> int:
+        value = _inside(self)[0].request("operator", "len", self)
+        if type(value) is not int:
+            raise TypeError("the length is not an integer")
+        return value
+
+    def __bool__(self) -> bool:
+        return _inside(self)[2] != "instance" or bool(_truth(self))
+
+    def __enter__(self) -> Any:
+        return _ask(self, "method", "__enter__", ())
+
+    def __exit__(self, *exception: Any) -> None:
+        _ask(self, "method", "__exit__", (None, None, None))
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def __copy__(self) -> Any:
+        return _inside(self)[0].request("operator", "copy", self)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return _inside(self)[0].request("operator", "deepcopy", self)
+
+    def __repr__(self) -> str:
+        return f"<the submission's {_inside(self)[3]} {_inside(self)[4]}>".replace(" >", ">")
+
+    __str__ = _conversion("str", str)
+    __float__ = _conversion("float", float)
+    __int__ = _conversion("int", int)
+    __index__ = _conversion("index", int)
+    __complex__ = _conversion("complex", complex)
+    __eq__ = _operator("eq", verdict=True)
+    __ne__ = _operator("ne", verdict=True)
+    __lt__ = _operator("lt", verdict=True)
+    __le__ = _operator("le", verdict=True)
+    __gt__ = _operator("gt", verdict=True)
+    __ge__ = _operator("ge", verdict=True)
+    __add__ = __radd__ = _operator("add")
+    __sub__ = __rsub__ = _operator("sub")
+    __mul__ = __rmul__ = _operator("mul")
+    __matmul__ = __rmatmul__ = _operator("matmul")
+    __truediv__ = __rtruediv__ = _operator("truediv")
+    __floordiv__ = __rfloordiv__ = _operator("floordiv")
+    __mod__ = __rmod__ = _operator("mod")
+    __pow__ = __rpow__ = _operator("pow")
+    __and__ = __rand__ = _operator("and_")
+    __or__ = __ror__ = _operator("or_")
+    __xor__ = __rxor__ = _operator("xor")
+
+    # NumPy would otherwise hand operators and functions over to the object.
+    __array_ufunc__ = None
+
+
+_truth = _conversion("bool", bool)
+
+
+def _signature(rows: Any) -> inspect.Signature:
+    parameters = []
+    for row in rows if type(rows) is list else []:
+        if type(row) is not list or len(row) != 3 or type(row[0]) is not str:
+            raise wire.ProtocolError("not a signature")
+        kind = inspect._ParameterKind(row[1])
+        default = None if row[2] else inspect.Parameter.empty
+        parameters.append(inspect.Parameter(row[0], kind, default=default))
+    return inspect.Signature(parameters)

@@ -1,0 +1,330 @@
+"""The student's side: runs the submitted cells and answers calls.
+
+Everything here shares a process with the submitted code, so nothing it says is believed, except as
+"this is what the submitted code returned".
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import operator
+import os
+import socket
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import wire
+
+OUTPUT_LIMIT = 64 << 10
+IMAGE_LIMIT = 2 << 20
+DISPLAY_LIMIT = 40
+_IMAGES = ("image/png", "image/jpeg")
+
+_shell: Any = None
+_record: _Recorder
+
+
+class _Recorder:
+    """What the code printed and displayed since it was last emptied."""
+
+    def __init__(self) -> None:
+        self.empty()
+
+    def empty(self) -> None:
+        self.outputs: list[list[Any]] = []
+        self.size = 0
+
+    def stream(self, name: str, text: str) -> None:
+        text = text[: OUTPUT_LIMIT - self.size]
+        if not text:
+            return
+        self.size += len(text)
+        if self.outputs and self.outputs[-1][0] == "stream" and self.outputs[-1][1] == name:
+            self.outputs[-1][2].append(text)
+        else:
+            self.outputs.append(["stream", name, [text]])
+
+    def display(self, data: dict[str, Any], kind: str = "display") -> None:
+        kept: dict[str, str] = {}
+        text = data.get("text/plain")
+        if isinstance(text, str):
+            kept["text/plain"] = text[:OUTPUT_LIMIT]
+        for mime in _IMAGES:
+            image = data.get(mime)
+            if isinstance(image, bytes):
+                import base64
+
+                image = base64.b64encode(image).decode()
+            if isinstance(image, str) and len(image) <= IMAGE_LIMIT:
+                kept[mime] = image
+        if kept and len(self.outputs) < DISPLAY_LIMIT:
+            self.outputs.append([kind, kept])
+
+    def taken(self) -> list[list[Any]]:
+        outputs = [
+            [item[0], item[1], "".join(item[2])] if item[0] == "stream" else item
+            for item in self.outputs
+        ]
+        self.empty()
+        return outputs
+
+
+class _Stream(io.TextIOBase):
+    encoding = "utf-8"  # type: ignore[assignment]
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        _record.stream(self._name, str(text))
+        return len(text)
+
+
+def warm() -> None:
+    """Start IPython once, before anything is forked."""
+    global _shell, _record
+    from IPython.core.displayhook import DisplayHook
+    from IPython.core.displaypub import DisplayPublisher
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    _record = _Recorder()
+
+    class Publisher(DisplayPublisher):  # type: ignore[misc, unused-ignore]
+        def publish(self, data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+            _record.display(data)
+
+    class Hook(DisplayHook):  # type: ignore[misc, unused-ignore]
+        def write_output_prompt(self) -> None:
+            pass
+
+        def write_format_data(self, format_dict: dict[str, Any], *args: Any) -> None:
+            _record.display(format_dict, "result")
+
+        def finish_displayhook(self) -> None:
+            pass
+
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.HistoryManager.hist_file = ":memory:"
+    config.InteractiveShell.colors = "nocolor"
+    config.InteractiveShell.history_length = 0
+    _shell = InteractiveShell.instance(
+        config=config, display_pub_class=Publisher, displayhook_class=Hook
+    )
+    _shell.showtraceback = lambda *args, **kwargs: None
+    _shell.showsyntaxerror = lambda *args, **kwargs: None
+    # As a kernel does: `__main__` is the student's namespace.
+    sys.modules["__main__"] = _shell.user_module
+    _shell.run_cell("pass", store_history=False)
+    _shell.run_cell("1", store_history=False)
+    _record.empty()
+
+
+def serve(sock: socket.socket) -> None:
+    """Answer the trusted side until it hangs up."""
+    _reseed()
+    sys.stdout, sys.stderr = _Stream("stdout"), _Stream("stderr")
+    _Runner(wire.Connection(sock)).run()
+
+
+def _reseed() -> None:
+    """Children of one parent would share the state of the global generators."""
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(int.from_bytes(os.urandom(4)))
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(int.from_bytes(os.urandom(4)))
+
+
+class _Callback:
+    """A function that lives on the trusted side."""
+
+    def __init__(self, runner: _Runner, number: int) -> None:
+        self._runner, self._number = runner, number
+        self.__name__ = self.__qualname__ = "function"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._runner.call_back(self._number, args, kwargs)
+
+
+class _Runner:
+    def __init__(self, connection: wire.Connection) -> None:
+        self._connection = connection
+        self._objects: list[Any] = []
+        self._numbers: dict[int, int] = {}
+
+    def run(self) -> None:
+        while True:
+            try:
+                header, buffers = self._connection.receive()
+            except (EOFError, OSError):
+                os._exit(0)
+            self._answer(header, buffers)
+
+    def _answer(self, header: Any, buffers: list[bytes]) -> None:
+        encoder = wire.Encoder(self._keep)
+        reply: dict[str, Any]
+        try:
+            arguments = wire.Decoder(buffers, self._resolve).decode(header["arguments"])
+            operation = getattr(self, "do_" + header["op"])
+            reply = {"value": encoder.encode(operation(*arguments))}
+        except BaseException as error:
+            encoder = wire.Encoder(self._keep)
+            reply = {"error": _describe(error)}
+        reply["outputs"] = _record.taken()
+        try:
+            self._connection.send(reply, encoder.buffers)
+        except wire.NotSendableError as error:
+            self._connection.send({"error": _describe(error), "outputs": []})
+
+    def call_back(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        encoder = wire.Encoder(self._keep)
+        node = encoder.encode((args, kwargs))
+        self._connection.send({"callback": number, "arguments": node}, encoder.buffers)
+        header, buffers = self._connection.receive()
+        if "raise" in header:
+            kind = getattr(__import__("builtins"), str(header["raise"]), RuntimeError)
+            raise kind(header.get("text", ""))
+        return wire.Decoder(buffers, self._resolve).decode(header["value"])
+
+    def _keep(self, value: Any) -> list[Any]:
+        """Give a number to something that stays here, and say what it is."""
+        number = self._numbers.get(id(value))
+        if number is None:
+            number = len(self._objects)
+            self._objects.append(value)
+            self._numbers[id(value)] = number
+        if isinstance(value, type):
+            kind = "class"
+        elif isinstance(value, types.ModuleType):
+            kind = "module"
+        else:
+            kind = "function" if callable(value) and hasattr(value, "__name__") else "instance"
+        name = getattr(value, "__name__", "")
+        bases = [f"{base.__module__}.{base.__qualname__}" for base in type(value).__mro__]
+        return [
+            "remote",
+            number,
+            kind,
+            callable(value),
+            type(value).__name__[:80],
+            name[:80] if isinstance(name, str) else "",
+            [base[:120] for base in bases[:20]],
+        ]
+
+    def _resolve(self, node: list[Any]) -> Any:
+        if node[0] == "remote":
+            return self._objects[node[1]]
+        if node[0] == "callback":
+            return _Callback(self, node[1])
+        raise wire.ProtocolError("unknown value")
+
+    def do_run(self, source: str) -> None:
+        result = _shell.run_cell(source, store_history=False, silent=False)
+        error = result.error_before_exec or result.error_in_exec
+        if error is not None:
+            raise error
+
+    def do_files(self, files: dict[str, bytes]) -> None:
+        for name, data in files.items():
+            path = os.path.join(os.getcwd(), name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(data)
+
+    def do_names(self, names: list[str]) -> dict[str, Any]:
+        namespace = _shell.user_ns
+        return {name: namespace[name] for name in names if name in namespace}
+
+    def do_call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return target(*args, **kwargs)
+
+    def do_call_back_arguments(
+        self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        return target(*args, **kwargs), args, kwargs
+
+    def do_get(self, target: Any, name: str) -> Any:
+        return getattr(target, name)
+
+    def do_set(self, target: Any, name: str, value: Any) -> None:
+        setattr(target, name, value)
+
+    def do_delete(self, target: Any, name: str) -> None:
+        delattr(target, name)
+
+    def do_item(self, target: Any, key: Any) -> Any:
+        return target[key]
+
+    def do_set_item(self, target: Any, key: Any, value: Any) -> None:
+        target[key] = value
+
+    def do_operator(self, name: str, *operands: Any) -> Any:
+        return _OPERATORS[name](*operands)
+
+    def do_next(self, target: Iterator[Any]) -> Any:
+        try:
+            return [True, next(target)]
+        except StopIteration:
+            return [False, None]
+
+    def do_method(self, target: Any, name: str, args: tuple[Any, ...]) -> Any:
+        return getattr(type(target), name)(target, *args)
+
+    def do_signature(self, target: Any) -> list[list[Any]]:
+        parameters = inspect.signature(target).parameters.values()
+        return [[p.name, int(p.kind), p.default is not p.empty] for p in parameters]
+
+    def do_source(self, target: Any) -> str:
+        return inspect.getsource(target)
+
+
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    name: getattr(operator, name)
+    for name in (
+        "add sub mul matmul truediv floordiv mod pow and_ or_ xor lshift rshift "
+        "eq ne lt le gt ge neg pos abs invert"
+    ).split()
+} | {
+    "bool": bool,
+    "copy": copy.copy,
+    "complex": complex,
+    "deepcopy": copy.deepcopy,
+    "float": float,
+    "index": operator.index,
+    "int": int,
+    "iter": iter,
+    "len": len,
+    "repr": repr,
+    "str": str,
+}
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    """The types, the text and the student's own lines of an exception; each may be hostile."""
+    described: dict[str, Any] = {"types": ["Exception"], "text": "", "trace": ""}
+    try:
+        described["types"] = [base.__name__[:80] for base in type(error).__mro__][:12]
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        described["text"] = str(text)[:2000]
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__, limit=200)
+            if "/inside/" not in frame.filename and "/IPython/core/" not in frame.filename
+        ]
+        if isinstance(error, SyntaxError):
+            lines = traceback.format_exception_only(error)
+        else:
+            lines = traceback.format_list(frames[-8:])
+        described["trace"] = "".join(lines)[-4000:]
+    except BaseException as second:
+        described["text"] += f" (describing it failed with {type(second).__name__})"
+    return described

@@ -1,0 +1,401 @@
+"""The trusted side: runs the instructor's test cells, in which the student's names are proxies.
+
+It has the reference and the hidden tests, no gradebook, no network and no place to write. A cell
+counts as passed only because this process says that it ran to its end.
+"""
+
+from __future__ import annotations
+
+import array
+import ast
+import builtins
+import contextlib
+import io
+import re
+import signal
+import socket
+import time
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from . import wire
+from .proxy import Remote, Session, SessionEnded, StudentError, kind_of
+
+_TEST_FILE = "<test cell>"
+_TEXT_LIMIT = 64 << 10
+_MAGIC = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
+
+
+class CellTimeout(BaseException):  # noqa: N818 - it must pass through `except Exception`
+    """The test cell itself took too long."""
+
+
+def warm() -> None:
+    """Import what every test is likely to use."""
+    import numpy.testing  # noqa: F401
+
+
+def serve(sock: socket.socket) -> None:
+    """Grade one submission and report every cell to the worker."""
+    connection = wire.Connection(sock)
+    task, buffers = connection.receive()
+    _Grading(connection, task, buffers).run()
+
+
+class _Grading:
+    def __init__(self, connection: wire.Connection, task: Any, buffers: list[bytes]) -> None:
+        self._connection = connection
+        self._cells: list[dict[str, Any]] = task["cells"]
+        self._limits: dict[str, float] = task["limits"]
+        self._files = dict(zip(task["files"], buffers, strict=True))
+        self._start = int(task["start"])
+        self._plain: str = task["plain"]
+        self._answers = frozenset(task["answers"])
+        self._end = time.monotonic() + self._limits["total_s"]
+        self._namespace: dict[str, Any] = {"__builtins__": builtins, "__name__": "__main__"}
+        self._borrowed: set[str] = set()
+        self._worked: list[str] = []
+        self._respawns = 0
+        self._session: Session | None = None
+        signal.signal(signal.SIGALRM, self._on_alarm)
+
+    @staticmethod
+    def _on_alarm(number: int, frame: Any) -> None:
+        raise CellTimeout
+
+    def run(self) -> None:
+        self._namespace["get_ipython"] = lambda: None
+        self._definitions = _Definitions(self._plain, self._answers)
+        for index, cell in enumerate(self._cells):
+            if index < self._start:
+                if cell["kind"] != "test":
+                    self._worked.append(cell["source"])
+                if cell["kind"] == "locked":
+                    self._run_locked_here(cell["source"])
+                continue
+            began = time.monotonic()
+            result = self._one(cell)
+            result |= {"cell": index, "seconds": round(time.monotonic() - began, 3)}
+            self._connection.send(result)
+        self._connection.send({"end": True})
+
+    def _deadline(self) -> float:
+        return min(time.monotonic() + self._limits["cell_s"], self._end)
+
+    def _student(self) -> Session:
+        """The live session; after a crash a new one that has replayed the cells that worked."""
+        if self._session is not None and self._session.ended is None:
+            return self._session
+        if self._session is not None:
+            self._respawns += 1
+        if self._respawns > self._limits["respawns"] or time.monotonic() > self._end:
+            text = "the submitted code used up its time or ended its process too often"
+            raise SessionEnded("crash", text)
+        self._connection.send({"student": self._respawns})
+        _, ancillary, _, _ = self._connection.socket.recvmsg(1, socket.CMSG_LEN(4))
+        received = array.array("i")
+        received.frombytes(ancillary[0][2][:4])
+        session = Session(socket.socket(fileno=received[0]), self._limits["cell_s"])
+        self._session = session
+        session.new_cell(self._deadline())
+        session.request("files", self._files)
+        for source in self._worked:
+            session.new_cell(self._deadline())
+            with contextlib.suppress(Exception):
+                session.request("run", source)
+        return session
+
+    def _one(self, cell: dict[str, Any]) -> dict[str, Any]:
+        try:
+            session = self._student()
+        except SessionEnded as ended:
+            return _failure(ended.kind, str(ended))
+        session.new_cell(self._deadline())
+        if cell["kind"] == "test":
+            return self._test(cell, session)
+        return self._student_cell(cell, session)
+
+    def _student_cell(self, cell: dict[str, Any], session: Session) -> dict[str, Any]:
+        source = cell["source"]
+        result: dict[str, Any] = {"passed": False, "error": None}
+        try:
+            session.request("run", source)
+            self._worked.append(source)
+        except SessionEnded as ended:
+            result = _failure(ended.kind, str(ended))
+        except Exception as error:
+            self._worked.append(source)
+            result = _failure("error", *_name_and_text(error), trace=session.trace)
+        if cell["kind"] == "locked":
+            self._run_locked_here(source)
+        return result | {"outputs": session.outputs}
+
+    def _run_locked_here(self, source: str) -> None:
+        """Give the tests the definitions of a read-only cell, which is the instructor's own."""
+        with contextlib.suppress(Exception), _captured():
+            tree = ast.parse(_without_magics(source), "<locked cell>")
+            for statement in tree.body:
+                if _bound_names(statement) & self._answers:
+                    continue
+                with contextlib.suppress(Exception):
+                    code = compile(ast.Module([statement], []), "<locked cell>", "exec")
+                    exec(code, self._namespace)
+
+    def _test(self, cell: dict[str, Any], session: Session) -> dict[str, Any]:
+        source = cell["source"]
+        hidden = [tuple(span) for span in cell["hidden"]]
+        printed: list[str] = []
+        score: float | None = None
+        shown = ""
+        statement: ast.stmt | None = None
+        assert session.deadline is not None
+        signal.setitimer(signal.ITIMER_REAL, max(0.01, session.deadline - time.monotonic() + 1))
+        try:
+            with _captured() as buffer:
+                tree = ast.parse(_without_magics(source), _TEST_FILE)
+                self._borrow(tree, session)
+                for number, statement in enumerate(tree.body):
+                    last = number == len(tree.body) - 1
+                    value = self._statement(statement, evaluate=last)
+                    if last:
+                        score, shown = self._value(statement, value)
+                    if not _within(statement, hidden):
+                        printed.append(buffer.getvalue() + _streams(session))
+                    buffer.seek(0)
+                    buffer.truncate()
+                    session.outputs = []
+        except BaseException as error:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            return self._failed(error, session, source, hidden, printed)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if session.ended is not None:
+            return _failure(session.ended.kind, str(session.ended))
+        text = "".join(printed)[:_TEXT_LIMIT]
+        outputs: list[Any] = [["stream", "stdout", text]] if text else []
+        if shown:
+            outputs.append(["display", {"text/plain": shown[:10_000]}])
+        return {"passed": True, "score": score, "error": None, "outputs": outputs}
+
+    def _statement(self, statement: ast.stmt, *, evaluate: bool) -> Any:
+        if evaluate and isinstance(statement, ast.Expr):
+            expression = compile(ast.Expression(statement.value), _TEST_FILE, "eval")
+            return eval(expression, self._namespace)
+        exec(compile(ast.Module([statement], []), _TEST_FILE, "exec"), self._namespace)
+        return None
+
+    def _value(self, statement: ast.stmt, value: Any) -> tuple[float | None, str]:
+        """Partial credit and text of the cell's last expression.
+
+        A number that the submitted code hands over unchecked, as the value of its own function, is
+        no verdict of the test and so no credit.
+        """
+        if value is None:
+            return None, ""
+        if isinstance(value, bool) or type(value).__name__ == "bool":
+            if not value:
+                raise AssertionError("the test's last line is False")
+            return None, "True"
+        assert isinstance(statement, ast.Expr)
+        if isinstance(value, Remote) or self._is_borrowed(statement.value):
+            return None, repr(value)[:10_000]
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            return None, repr(value)[:10_000]
+        return number, ""
+
+    def _is_borrowed(self, node: ast.expr) -> bool:
+        while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
+            node = node.func if isinstance(node, ast.Call) else node.value
+        return isinstance(node, ast.Name) and node.id in self._borrowed
+
+    def _failed(
+        self,
+        error: BaseException,
+        session: Session,
+        source: str,
+        hidden: list[Any],
+        printed: list[str],
+    ) -> dict[str, Any]:
+        """Say what failed: all of it to the instructor, to the student what is not hidden."""
+        name, text = _name_and_text(error)
+        if isinstance(error, CellTimeout):
+            session.abandon()
+            name, text = "CellTimeout", f"the test took longer than {self._limits['cell_s']:g} s"
+        lines = _test_lines(error)
+        line = lines[-1] if lines else None
+        code = source.splitlines()[line - 1].strip() if line else ""
+        is_hidden = any(first <= n <= last for n in lines for first, last in hidden)
+        if not lines and hidden:
+            is_hidden = True
+        full = f"{name}: {text}"
+        own_words = _is_feedback(error)
+        if isinstance(error, SessionEnded | CellTimeout):
+            shown = f"{text}"
+        elif is_hidden and own_words:
+            shown = text
+        elif is_hidden:
+            whose = "the submitted code raised it" if session.is_students(error) else "it failed"
+            shown = (
+                f"A hidden test did not pass ({name}; {whose}). Its inputs and expected values "
+                "stay hidden: test your function on more cases of your own."
+            )
+        else:
+            shown = text
+        outputs: list[Any] = []
+        before = "".join(printed)[:_TEXT_LIMIT]
+        if before:
+            outputs.append(["stream", "stdout", before])
+        kind = error.kind if isinstance(error, SessionEnded) else "failed"
+        where = "" if is_hidden or line is None else f"line {line}: {code}"
+        trace = "" if is_hidden else session.trace if session.is_students(error) else ""
+        return _failure(kind, name, shown, trace=trace, where=where) | {
+            "outputs": outputs,
+            "detail": f"line {line}: {code}\n{full}\n{session.trace}".strip(),
+        }
+
+    def _borrow(self, tree: ast.Module, session: Session) -> None:
+        """Fetch from the submitted code the names that the test uses and nobody else defines."""
+        for name in self._borrowed:
+            self._namespace.pop(name, None)
+        self._borrowed = set()
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        with _captured():
+            self._definitions.provide(used, self._namespace)
+        wanted = sorted(
+            name
+            for name in used
+            if name in self._answers
+            or (name not in self._namespace and not hasattr(builtins, name))
+        )
+        if not wanted:
+            return
+        found = session.request("names", wanted)
+        if type(found) is not dict:
+            raise wire.ProtocolError("not names")
+        for name in wanted:
+            if name not in found:
+                continue
+            if kind_of(found[name]) == "module":
+                continue  # a test never computes with the submission's idea of a module
+            self._namespace[name] = found[name]
+            self._borrowed.add(name)
+
+
+class _Definitions:
+    """What the instructor's ordinary cells define, brought in only as far as a test needs it.
+
+    A test may use a helper or an import of an ordinary, editable cell. The submission's copy of
+    that cell may say anything, so the instructor's own is used: the statements that bind the
+    name, and what those need in turn.
+    """
+
+    def __init__(self, source: str, answers: frozenset[str]) -> None:
+        self._answers = answers
+        self._statements: list[tuple[ast.stmt, set[str], set[str]]] = []
+        self._done: set[int] = set()
+        for block in source.split("\f"):
+            try:
+                tree = ast.parse(_without_magics(block), "<course cell>")
+            except SyntaxError:
+                continue
+            for statement in tree.body:
+                used = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}
+                self._statements.append((statement, _bound_names(statement), used))
+
+    def provide(self, names: set[str], namespace: dict[str, Any]) -> None:
+        needed, size = set(names), -1
+        while size != len(needed):
+            size = len(needed)
+            for _, bound, used in self._statements:
+                if bound & needed and not bound & self._answers:
+                    needed |= used
+        for index, (statement, bound, used) in enumerate(self._statements):
+            if index in self._done or not bound & needed or bound & self._answers:
+                continue
+            if used & self._answers and not isinstance(
+                statement, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef
+            ):
+                continue  # its value depends on the submission: it is fetched from there
+            self._done.add(index)
+            with contextlib.suppress(Exception):
+                exec(compile(ast.Module([statement], []), "<course cell>", "exec"), namespace)
+
+
+def _bound_names(statement: ast.stmt) -> set[str]:
+    """Names that a top-level statement binds."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(a.asname or a.name).split(".")[0] for a in statement.names}
+    return {
+        node.id
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del)
+    }
+
+
+def _without_magics(source: str) -> str:
+    if source.lstrip().startswith("%%"):
+        source = "# " + source.lstrip()
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return _MAGIC.sub(r"\1pass", source)
+    return source
+
+
+@contextlib.contextmanager
+def _captured() -> Iterator[io.StringIO]:
+    buffer = io.StringIO()
+    with contextlib.redirect_stdout(buffer), contextlib.redirect_stderr(buffer):
+        yield buffer
+
+
+def _streams(session: Session) -> str:
+    texts = [item[2] for item in session.outputs if item[0] == "stream" and len(item) > 2]
+    return "".join(text for text in texts if type(text) is str)
+
+
+def _within(statement: ast.stmt, hidden: list[Any]) -> bool:
+    last = statement.end_lineno or statement.lineno
+    return any(statement.lineno <= end and last >= begin for begin, end in hidden)
+
+
+def _test_lines(error: BaseException) -> list[int]:
+    if isinstance(error, SyntaxError) and error.filename == _TEST_FILE and error.lineno:
+        return [error.lineno]
+    lines: list[int] = []
+    trace: types.TracebackType | None = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == _TEST_FILE:
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return lines
+
+
+def _is_feedback(error: BaseException) -> bool:
+    """Whether the text was written for students, as that of a failed ``check`` is."""
+    return bool(getattr(type(error), "is_feedback", type(error).__name__ == "CheckFailed"))
+
+
+def _name_and_text(error: BaseException) -> tuple[str, str]:
+    try:
+        text = str(error)[:8000]
+    except Exception:
+        text = ""
+    if isinstance(error, StudentError):
+        name, _, rest = text.partition(": ")
+        return name, rest
+    return type(error).__name__, text
+
+
+def _failure(
+    kind: str, name: str, text: str | None = None, *, trace: str = "", where: str = ""
+) -> dict[str, Any]:
+    if text is None:
+        name, text = {"time": "CellTimeout"}.get(kind, "SubmissionEnded"), name
+    error = {"kind": kind, "name": name, "text": text, "trace": trace, "where": where}
+    return {"passed": False, "score": None, "error": error, "outputs": []}

@@ -1,0 +1,1 @@
+"""What is mounted in the student's sandbox in place of packages that hold answers."""
