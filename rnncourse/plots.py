@@ -203,8 +203,7 @@ def figure_svg(fig: Figure, alt: str) -> str:
     width = float(box[1].split()[2])
     size = f"width:{_ZOOM * width:.0f}px;max-width:100%;min-width:{_SHRINK * width:.0f}px"
     head = f'<svg viewBox="{box[1]}" class="mpl" role="img" aria-label="{alt}" style="{size}"'
-    scrolls = ' tabindex="0"' if _SHRINK * width > 350 else ""
-    return f'<div class="mpl-figure"{scrolls}>{head}>{body}</div>'
+    return f'<div class="mpl-figure">{head}>{body}</div>'
 
 
 def show(fig: Figure, *, alt: str) -> None:

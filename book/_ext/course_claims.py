@@ -145,7 +145,7 @@ def table(app: Sphinx, claims: list[tuple[str, dict[str, Any]]], page: str) -> s
     """Return the ledger as HTML, one body of rows per page of the book."""
     works = bibliography(app)
     parts = [
-        '<div class="claims-ledger" tabindex="0"><table class="table"><thead><tr>'
+        '<div class="claims-ledger"><table class="table"><thead><tr>'
         '<th scope="col">Claim</th><th scope="col">Evidence</th><th scope="col">Value</th>'
         '<th scope="col">Must be</th><th scope="col">Seeds</th></tr></thead>'
     ]

@@ -98,8 +98,7 @@ def wrapped(tex: str) -> str:
 
 def visit_displaymath(self: HTML5Translator, node: nodes.Element) -> None:
     """Write a display formula with its number and permanent link."""
-    # A long formula scrolls sideways; the keyboard reaches what scrolls only if it can be focused.
-    self.body.append(self.starttag(node, "div", CLASS="math-block", tabindex="0"))
+    self.body.append(self.starttag(node, "div", CLASS="math-block"))
     if node["number"]:
         number = get_node_equation_number(self, node)
         self.body.append(f'<span class="eqno">({number})')

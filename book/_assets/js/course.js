@@ -9,3 +9,14 @@ reveal();
 addEventListener("beforeprint", () => {
   for (const box of document.querySelectorAll("main details")) box.open = true;
 });
+
+// What scrolls sideways can be reached with the Tab key; what fits is no stop on the way.
+function markScrollers() {
+  for (const box of document.querySelectorAll(
+    "main :is(pre, table.table, .katex-display, .mpl-figure, .claims-ledger)"))
+    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+}
+addEventListener("resize", markScrollers);
+addEventListener("load", markScrollers);
+document.addEventListener("toggle", markScrollers, true);
