@@ -129,6 +129,11 @@ def inverse_sigmoid(step: float, k: float) -> float:
     ValueError
         If `step` is negative or `k` below 1.
 
+    References
+    ----------
+    S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer, "Scheduled sampling for sequence prediction with
+    recurrent neural networks", NeurIPS 2015.
+
     Examples
     --------
     >>> round(inverse_sigmoid(0, k=9.0), 4), inverse_sigmoid(1e9, k=9.0)
@@ -162,6 +167,11 @@ def linear_decay(step: float, total: float, floor: float = 0.0) -> float:
     ValueError
         If `step` is negative, `total` not positive, or `floor` not in [0, 1].
 
+    References
+    ----------
+    S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer, "Scheduled sampling for sequence prediction with
+    recurrent neural networks", NeurIPS 2015.
+
     Examples
     --------
     >>> linear_decay(25, total=100), linear_decay(500, total=100, floor=0.1)
@@ -192,6 +202,11 @@ def exponential_decay(step: float, k: float) -> float:
     ------
     ValueError
         If `step` is negative or `k` not in (0, 1).
+
+    References
+    ----------
+    S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer, "Scheduled sampling for sequence prediction with
+    recurrent neural networks", NeurIPS 2015.
 
     Examples
     --------
@@ -280,6 +295,10 @@ def sample(
     ------
     ValueError
         If `temperature` is not positive, `top_k` is below 1, or no logit of a row is finite.
+
+    References
+    ----------
+    A. Fan, M. Lewis, Y. Dauphin, "Hierarchical neural story generation", ACL 2018 (top-k sampling).
 
     Examples
     --------
@@ -429,6 +448,11 @@ def beam_search(
     -----
     Among equal scores the hypothesis that was ahead one step earlier wins, then the lower token;
     at the end, the shorter one.
+
+    References
+    ----------
+    I. Sutskever, O. Vinyals, Q. V. Le, "Sequence to sequence learning with neural networks",
+    NeurIPS 2014.
 
     Examples
     --------

@@ -103,9 +103,8 @@ class KneserNey:
         self.orders = [_Order(grams, counts, V)]
         for k in range(n - 1, 0, -1):
             longer = np.unique(self._encode(_runs(tokens, k + 1)))
-            grams, counts = np.unique(
-                longer % V**k, return_counts=True
-            )  # different left neighbours
+            # how many different tokens stand to the left of each k-gram
+            grams, counts = np.unique(longer % V**k, return_counts=True)
             self.orders.insert(0, _Order(grams, counts, V))
 
     def _encode(self, runs: IntArray) -> IntArray:

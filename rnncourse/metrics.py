@@ -192,6 +192,11 @@ def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     -------
     int
 
+    References
+    ----------
+    V. I. Levenshtein, "Binary codes capable of correcting deletions, insertions, and reversals",
+    Soviet Physics Doklady 10(8), 1966.
+
     Examples
     --------
     >>> edit_distance("kitten", "sitting")

@@ -494,8 +494,8 @@ def bidirectional_backward(
     Parameters
     ----------
     dh : ndarray, shape (T, B, 2H)
-        What stands at padded steps does not matter.
     x : ndarray, shape (T, B, D)
+        What stands at padded steps does not matter, neither here nor in `dh`.
     lengths : ndarray of int, shape (B,)
     forward, backward : dict
         ``W_xh (H, D)``, ``W_hh (H, H)``, ``b_h (H,)`` of each direction.
@@ -522,7 +522,8 @@ def bidirectional_backward(
     """
     x, dh = as_float("x", x), as_float("dh", dh)
     H = len(forward["W_hh"])
-    dh = np.where(length_mask(lengths, len(x))[..., None], dh, 0)
+    mask = length_mask(lengths, len(x))[..., None]
+    dh, x = np.where(mask, dh, 0), np.where(mask, x, 0)  # 0 · NaN in the padding would be NaN
     h_forward, h_backward = _both_states(x, lengths, forward, backward)
     grads = []
     for dh_half, inputs, h, p in (

@@ -348,7 +348,14 @@ class PlainProgress:
                 self._print()
 
     def set_postfix(self, *, refresh: bool = True, **numbers: float) -> None:
-        """Set the numbers that the next line shows."""
+        """Set the numbers that the next line shows.
+
+        Parameters
+        ----------
+        refresh : bool, optional
+            Taken for compatibility with tqdm; lines come at their own pace.
+        **numbers : float
+        """
         self.numbers = numbers
 
     def close(self) -> None:
