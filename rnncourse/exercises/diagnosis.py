@@ -349,12 +349,13 @@ def same_answer(a: Outcome, b: Outcome) -> bool:
     """Say whether two outcomes are the same answer, right or wrong."""
     if a.modified != b.modified or a.problem_kind != b.problem_kind:
         return False
-    if a.leaves is None or b.leaves is None:
-        return a.leaves is None and b.leaves is None
-    if a.leaves.keys() != b.leaves.keys():
+    mine, theirs = a.leaves or a.raw, b.leaves or b.raw
+    if mine is None or theirs is None:
+        return mine is None and theirs is None
+    if mine.keys() != theirs.keys():
         return False
-    for name, left in a.leaves.items():
-        right = b.leaves[name]
+    for name, left in mine.items():
+        right = theirs[name]
         if left.shape != right.shape:
             return False
         single = any(x.dtype.kind == "f" and x.dtype.itemsize <= 4 for x in (left, right))

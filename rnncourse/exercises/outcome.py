@@ -11,7 +11,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,9 @@ class Outcome:
     Attributes
     ----------
     leaves : dict or None
-        The result taken apart; None if there is none.
+        The result taken apart like the reference's; None if that is impossible.
+    raw : dict or None
+        The result taken apart by its own structure, where that is another one.
     problem : str
         One sentence on why the result cannot be compared; empty if it can.
     problem_kind : str
@@ -51,6 +53,7 @@ class Outcome:
     """
 
     leaves: Leaves | None = None
+    raw: Leaves | None = None
     problem: str = ""
     problem_kind: str = ""
     modified: tuple[str, ...] = ()
@@ -140,7 +143,8 @@ def _same(before: Any, now: Any) -> bool:
             isinstance(now, np.ndarray)
             and before.shape == now.shape
             and before.dtype == now.dtype
-            and np.array_equal(before, now, equal_nan=before.dtype.kind == "f")
+            # moved and moved back leaves a rounding error, which is no change
+            and np.allclose(now, before, rtol=1e-12, atol=1e-14, equal_nan=True)
         )
     if isinstance(before, Mapping):
         return (
@@ -274,6 +278,11 @@ def _take_apart(outcome: Outcome, exercise: Exercise, result: Any, like: Any) ->
         outcome.problem_kind = reason.kind
         outcome.problem = f"{exercise.name} returned {reason}"
         outcome.detail = reason.detail
+        with suppress(_NotComparable):  # a mistake in the structure is recognised by its content
+            raw: Leaves = {}
+            names = tuple(map(str, range(len(result)))) if isinstance(result, tuple) else ("",)
+            _flatten(result, result, names, raw)
+            outcome.raw = raw
         return
     outcome.leaves = leaves
 

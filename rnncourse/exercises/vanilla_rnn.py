@@ -1,6 +1,6 @@
 """Assignment 01: the vanilla RNN forward, its loss, its size, and parity by hand."""
 
-# mypy: allow-untyped-defs, allow-untyped-calls
+# mypy: allow-untyped-defs, allow-untyped-calls, no-check-untyped-defs
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def _(x_t, h_prev, W_xh, W_hh, b_h):
     return torch.tanh(x_t @ W_xh.T + h_prev @ W_hh.T + b_h).numpy()
 
 
-def _rnn_args(rng, s):
+def rnn_arguments(rng, s):
     return (
         normal(rng, s.T, s.B, s.D),
         np.tanh(normal(rng, s.B, s.H)),
@@ -226,7 +226,7 @@ rnn_forward = Exercise(
     section="02-vanilla-rnn: The state is all that is left of the past",
     axes={"x": "T B D", "h0": "B H", "W_xh": "H D", "W_hh": "H H", "b_h": "H"},
     returns=("h: T B H",),
-    draw=_rnn_args,
+    draw=rnn_arguments,
 )
 
 
@@ -667,7 +667,7 @@ def _(h, W_hy, b_y):
     return torch.nn.functional.linear(*map(torch.as_tensor, (h, W_hy, b_y))).numpy()
 
 
-def _loss_args(rng, s):
+def loss_arguments(rng, s):
     return 2 * normal(rng, s.T, s.B, s.V), rng.integers(0, s.V, (s.T, s.B))
 
 
@@ -677,12 +677,12 @@ def _mask(rng, s):
     return np.arange(s.T)[:, None] < rng.permutation(lengths)
 
 
-def _loss_cases(rng, s):
-    logits, targets = _loss_args(rng, s)
+def loss_cases(rng, s):
+    logits, targets = loss_arguments(rng, s)
     yield Case((logits, targets, _mask(rng, s)), "some steps are masked")
     scattered = rng.random((s.T, s.B)) < 0.5
     scattered[0, 0], scattered[-1, -1] = True, False
-    yield Case((*_loss_args(rng, s), scattered), "the mask has holes")
+    yield Case((*loss_arguments(rng, s), scattered), "the mask has holes")
     yield Case((logits + 1000, targets), "logits near 1000")
     level = np.where(np.arange(s.T * s.B) % 2, 400, -400).reshape(s.T, s.B, 1)
     yield Case((logits + level, targets), "logits near 400 at some positions and -400 at others")
@@ -695,8 +695,8 @@ cross_entropy = Exercise(
     section="02-vanilla-rnn: Read-out and loss",
     axes={"logits": "T B V", "targets": "T B", "mask": "T B"},
     returns=("loss",),
-    draw=_loss_args,
-    special=_loss_cases,
+    draw=loss_arguments,
+    special=loss_cases,
 )
 
 
@@ -704,7 +704,7 @@ def _losses(logits, targets):
     return -np.take_along_axis(rnn.log_softmax(logits), targets[..., None], axis=-1)[..., 0]
 
 
-def _weights(targets, mask):
+def position_weights(targets, mask):
     return np.ones(targets.shape) if mask is None else mask.astype(float)
 
 
@@ -724,7 +724,7 @@ def _(logits, targets, mask=None):
     "is this the mean?",
 )
 def _(logits, targets, mask=None):
-    return (_losses(logits, targets) * _weights(targets, mask)).mean()
+    return (_losses(logits, targets) * position_weights(targets, mask)).mean()
 
 
 @cross_entropy.mistake(
@@ -733,7 +733,7 @@ def _(logits, targets, mask=None):
     "True means that a position counts.",
 )
 def _(logits, targets, mask=None):
-    w = 1 - _weights(targets, mask) if mask is not None else np.ones(targets.shape)
+    w = 1 - position_weights(targets, mask) if mask is not None else np.ones(targets.shape)
     return (_losses(logits, targets) * w).sum() / w.sum()
 
 
@@ -743,7 +743,7 @@ def _(logits, targets, mask=None):
     "A batch twice as large would give twice the loss. Divide by the number of valid positions.",
 )
 def _(logits, targets, mask=None):
-    return (_losses(logits, targets) * _weights(targets, mask)).sum()
+    return (_losses(logits, targets) * position_weights(targets, mask)).sum()
 
 
 @cross_entropy.mistake(
@@ -752,7 +752,7 @@ def _(logits, targets, mask=None):
     "A sequence twice as long would give twice the loss. Count every valid position, in all steps.",
 )
 def _(logits, targets, mask=None):
-    return (_losses(logits, targets) * _weights(targets, mask)).sum() / targets.shape[1]
+    return (_losses(logits, targets) * position_weights(targets, mask)).sum() / targets.shape[1]
 
 
 @cross_entropy.mistake(
@@ -761,7 +761,7 @@ def _(logits, targets, mask=None):
     "A larger batch would give a larger loss. Count every valid position, in all sequences.",
 )
 def _(logits, targets, mask=None):
-    return (_losses(logits, targets) * _weights(targets, mask)).sum() / len(targets)
+    return (_losses(logits, targets) * position_weights(targets, mask)).sum() / len(targets)
 
 
 @cross_entropy.mistake(
@@ -771,13 +771,13 @@ def _(logits, targets, mask=None):
     "Take one mean over all valid positions.",
 )
 def _(logits, targets, mask=None):
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return ((_losses(logits, targets) * w).sum(axis=0) / np.maximum(w.sum(axis=0), 1)).mean()
 
 
 @cross_entropy.form("mean-of-means")
 def _(logits, targets, mask=None):
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return ((_losses(logits, targets) * w).sum(axis=1) / np.maximum(w.sum(axis=1), 1)).mean()
 
 
@@ -788,7 +788,7 @@ def _(logits, targets, mask=None):
 )
 def _(logits, targets, mask=None):
     picked = np.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -(picked * w).sum() / w.sum()
 
 
@@ -799,21 +799,21 @@ def _(logits, targets, mask=None):
 )
 def _(logits, targets, mask=None):
     log_p = np.moveaxis(rnn.log_softmax(np.moveaxis(logits, 1, -1)), -1, 1)
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -(np.take_along_axis(log_p, targets[..., None], -1)[..., 0] * w).sum() / w.sum()
 
 
 @cross_entropy.form("softmax-over-wrong-axis")
 def _(logits, targets, mask=None):
     log_p = np.moveaxis(rnn.log_softmax(np.moveaxis(logits, 0, -1)), -1, 0)
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -(np.take_along_axis(log_p, targets[..., None], -1)[..., 0] * w).sum() / w.sum()
 
 
 @cross_entropy.form("softmax-over-wrong-axis")
 def _(logits, targets, mask=None):
     log_p = rnn.log_softmax(logits.ravel()).reshape(logits.shape)
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -(np.take_along_axis(log_p, targets[..., None], -1)[..., 0] * w).sum() / w.sum()
 
 
@@ -826,14 +826,14 @@ def _(logits, targets, mask=None):
 def _(logits, targets, mask=None):
     e = np.exp(logits)
     p = np.take_along_axis(e / e.sum(-1, keepdims=True), targets[..., None], -1)[..., 0]
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -(np.log(p) * w).sum() / w.sum()
 
 
 @cross_entropy.form("overflow")
 def _(logits, targets, mask=None):
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -(np.take_along_axis(log_p, targets[..., None], -1)[..., 0] * w).sum() / w.sum()
 
 
@@ -846,7 +846,7 @@ def _(logits, targets, mask=None):
 def _(logits, targets, mask=None):
     e = np.exp(logits - logits.max())
     log_p = np.log(e / e.sum(-1, keepdims=True))
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -(np.take_along_axis(log_p, targets[..., None], -1)[..., 0] * w).sum() / w.sum()
 
 
@@ -854,7 +854,7 @@ def _(logits, targets, mask=None):
 def _(logits, targets, mask=None):
     shifted = logits - logits.max()
     log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -(np.take_along_axis(log_p, targets[..., None], -1)[..., 0] * w).sum() / w.sum()
 
 
@@ -882,7 +882,7 @@ def _(logits, targets, mask=None):
     "The logarithm of a mean is not the mean of the logarithms. Each position has its own loss.",
 )
 def _(logits, targets, mask=None):
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -np.log((np.exp(-_losses(logits, targets)) * w).sum() / w.sum())
 
 
@@ -901,7 +901,7 @@ def _(logits, targets, mask=None):
     "Training needs one number. Average over the positions that count.",
 )
 def _(logits, targets, mask=None):
-    return _losses(logits, targets) * _weights(targets, mask)
+    return _losses(logits, targets) * position_weights(targets, mask)
 
 
 @cross_entropy.mistake(
@@ -910,7 +910,7 @@ def _(logits, targets, mask=None):
     "Your loss never exceeds 1 in size. A confident wrong answer should cost far more.",
 )
 def _(logits, targets, mask=None):
-    w = _weights(targets, mask)
+    w = position_weights(targets, mask)
     return -(np.exp(-_losses(logits, targets)) * w).sum() / w.sum()
 
 
@@ -1282,7 +1282,9 @@ def _():
 
 @parity_weights.variant("integers")
 def _():
-    return {name: np.rint(2 * value).astype(int) for name, value in rnn.parity_weights().items()}
+    return {
+        name: np.rint(2 * value).astype(int) for name, value in rnn.parity_weights().items()
+    }
 
 
 @parity_weights.variant("lists")
