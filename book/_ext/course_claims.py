@@ -57,7 +57,7 @@ def collected(env: BuildEnvironment) -> list[tuple[str, dict[str, Any]]]:
     """Return page and record of each claim, in the order of the book."""
     folder = Path(env.mystnb_config.output_folder)
     claims = []
-    for page in _in_order(env):
+    for page in in_order(env):
         path = folder / f"{page}.glue.json"
         if path.is_file():
             for output in json.loads(path.read_text("utf-8")).values():
@@ -66,7 +66,8 @@ def collected(env: BuildEnvironment) -> list[tuple[str, dict[str, Any]]]:
     return claims
 
 
-def _in_order(env: BuildEnvironment) -> list[str]:
+def in_order(env: BuildEnvironment) -> list[str]:
+    """Return the pages as the book's table of contents orders them."""
     order: list[str] = []
 
     def walk(page: str) -> None:
