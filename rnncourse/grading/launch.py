@@ -245,7 +245,7 @@ def _command(role: Role, profile: Profile, scratch: Path, control: int) -> list[
         "preload": [*profile.preload, *(["IPython"] if role == "student" else [])],
         "drop_to": uid,
         "isolate": role == "student",
-        "memory_mb": limits.memory_mb if role == "student" else 2 * limits.memory_mb + 1024,
+        "memory_mb": limits.memory_mb,
         "cpu_s": int(limits.total_s) + 5,
         "processes": _process_limit(limits.processes if role == "student" else 256, uid),
         "disk_mb": limits.disk_mb if role == "student" else 0,

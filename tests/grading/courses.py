@@ -130,6 +130,7 @@ class SmallCourse:
         self, root: Path, cells: Sequence[Any] | None = None, *, plain: bool = False, extra: str = ""
     ) -> None:
         self.root = root
+        self.port = 9
         template = PLAIN_CONFIG if plain else CONFIG
         (root / "source" / "ps").mkdir(parents=True)
         (root / "nbgrader_config.py").write_text(template.format(root=root, extra=extra))

@@ -9,6 +9,7 @@ child when the other end of the lifeline closes, however that comes about.
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import gc
 import importlib
@@ -43,6 +44,9 @@ def main() -> None:
                 continue  # the cell that needs it will say so
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
+        # NumPy loads these on first use, which every child would pay for.
+        importlib.import_module("numpy.random")
+        importlib.import_module("numpy.linalg")
         runner = importlib.import_module(f"{__package__}.{config['role']}")
         runner.warm()
         _probe(config)
@@ -51,19 +55,59 @@ def main() -> None:
         os._exit(1)
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.send(json.dumps({"ready": time.monotonic() - started}).encode())
+    if config["isolate"]:
+        _fork_wardens(config, runner, control)
+    else:
+        _fork_children(config, runner, control)
+
+
+def _order(control: socket.socket) -> array.array[int]:
+    """Receive the two descriptors of the next child; end with the control socket."""
+    data, ancillary, _, _ = control.recvmsg(1 << 16, socket.CMSG_LEN(4 * 4))
+    if not data:
+        os._exit(0)
+    descriptors = array.array("i")
+    for _, _, part in ancillary:
+        descriptors.frombytes(part[: len(part) - len(part) % 4])
+    return descriptors
+
+
+def _fork_wardens(config: dict[str, Any], runner: Any, control: socket.socket) -> None:
+    """For submitted code: a warden per child, which also holds the child's namespaces."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        data, ancillary, _, _ = control.recvmsg(1 << 16, socket.CMSG_LEN(4 * 4))
-        if not data:
-            os._exit(0)
-        descriptors = array.array("i")
-        for _, _, part in ancillary:
-            descriptors.frombytes(part[: len(part) - len(part) % 4])
+        descriptors = _order(control)
         if os.fork() == 0:
             _warden(config, runner, *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _fork_children(config: dict[str, Any], runner: Any, control: socket.socket) -> None:
+    """For the trusted side, which starts no processes of its own: watch all children at once."""
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    children: dict[int, tuple[int, socket.socket]] = {}
+    while True:
+        for descriptor, _ in poll.poll():
+            if descriptor != control.fileno():
+                child, line = children.pop(descriptor)
+                poll.unregister(descriptor)
+                _end(child)
+                with contextlib.suppress(OSError):
+                    line.sendall(json.dumps({"reason": "ended"}).encode())
+                line.close()
+                continue
+            channel, lifeline = _order(control)
+            child = os.fork()
+            if child == 0:
+                os.closerange(lifeline, lifeline + 1)
+                _child(config, runner, channel, os.open("/dev/null", os.O_WRONLY))
+            os.close(channel)
+            line = socket.socket(fileno=lifeline)
+            poll.register(line, select.POLLIN)
+            children[lifeline] = (child, line)
 
 
 def _probe(config: dict[str, Any]) -> None:

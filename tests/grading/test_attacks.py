@@ -1,0 +1,188 @@
+"""No hostile submission gains a point, reaches anything, or harms another one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attacks import ATTACKS, HONEST, TESTS, Attack, course_cells, notebook_of, put
+from courses import SmallCourse
+
+LIMITS = """
+c.SealedExecute.timeout = 3
+c.SealedExecute.total_timeout = 12
+c.SealedExecute.memory_mb = 400
+c.SealedExecute.disk_mb = 32
+c.SealedExecute.respawns = 2
+"""
+OFTEN = [attack for attack in ATTACKS if attack.often]
+REST = [attack for attack in ATTACKS if not attack.often]
+
+
+@dataclass
+class Graded:
+    """A batch after grading."""
+
+    course: SmallCourse
+    status: int
+    report: str
+    before: dict[str, str]
+    reached: list[bytes]
+    strays: list[str]
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Every entry below a folder, with its kind, its permissions and its content."""
+    entries = {}
+    for base, folders, files in os.walk(folder):
+        for name in folders + files:
+            path = os.path.join(base, name)
+            facts = os.lstat(path)
+            text = f"{facts.st_mode} {facts.st_size} {facts.st_nlink} {facts.st_mtime_ns}"
+            if os.path.islink(path):
+                text += os.readlink(path)
+            elif os.path.isfile(path) and facts.st_size < 1 << 26:
+                with open(path, "rb") as handle:
+                    text += hashlib.sha256(handle.read()).hexdigest()
+            entries[path] = text
+    return entries
+
+
+def stray_processes() -> list[str]:
+    """Commands of processes that a submission left behind."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"from inside import parent" in command or b"sleep\x00600" in command:
+                found.append(command.decode(errors="replace"))
+    return found
+
+
+def grade(tmp: Path, attacks: list[Attack]) -> Graded:
+    """Grade the attacks together with honest work."""
+    course = SmallCourse(tmp / "course", course_cells(), extra=LIMITS)
+    reached: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+        course.port = server.getsockname()[1]
+        local.bind("\0rnncourse-canary")
+        local.listen()
+
+        def listen(sock: socket.socket) -> None:
+            try:
+                while True:
+                    reached.append(sock.accept()[0].recv(100))
+            except OSError:
+                return
+
+        for sock in (server, local):
+            threading.Thread(target=listen, args=(sock,), daemon=True).start()
+        for number in range(1, 4):
+            put(course.root / "submitted" / f"honest-{number}" / "ps", notebook_of(course, HONEST))
+        for attack in attacks:
+            attack.build(course, course.root / "submitted" / attack.name / "ps")
+        before = fingerprint(course.root / "submitted")
+        running = len(stray_processes())
+        os.environ["RNNCOURSE_TOKEN"] = "canary-4711"
+        result = course.grade("--jobs", "3", check=False)
+        strays = stray_processes()[running:]
+    return Graded(course, result.returncode, result.stdout + result.stderr, before, reached, strays)
+
+
+@pytest.fixture(scope="module")
+def often(tmp_path_factory: pytest.TempPathFactory) -> Graded:
+    """The representative part."""
+    return grade(tmp_path_factory.mktemp("often"), OFTEN)
+
+
+@pytest.fixture(scope="module")
+def rest(tmp_path_factory: pytest.TempPathFactory) -> Graded:
+    """All the others."""
+    return grade(tmp_path_factory.mktemp("rest"), REST)
+
+
+def outputs(graded: Graded, student: str) -> str:
+    """All outputs in the graded notebook."""
+    import nbformat
+
+    path = graded.course.root / "autograded" / student / "ps" / "ps.ipynb"
+    if not path.exists():
+        return ""
+    notebook = nbformat.read(path, as_version=4)
+    return repr([cell.get("outputs") for cell in notebook.cells if cell.cell_type == "code"])
+
+
+def judge_attack(graded: Graded, attack: Attack) -> None:
+    expected = dict.fromkeys(TESTS, 0.0) | attack.earned
+    assert graded.course.marks(attack.name) == expected, graded.report[-3000:]
+    shown = outputs(graded, attack.name)
+    assert not re.search(r"\bGOT\b", shown), shown
+    assert "canary" not in shown
+    for markup in ("text/html", "svg", "javascript", "7838.75"):
+        assert markup not in shown
+
+
+def judge_batch(graded: Graded) -> None:
+    assert graded.status == 0, graded.report
+    for number in range(1, 4):
+        assert graded.course.marks(f"honest-{number}") == TESTS
+    assert graded.reached == []
+    assert graded.strays == []
+    assert fingerprint(graded.course.root / "submitted") == graded.before
+    graded_again = graded.course.grade(check=False)
+    assert graded_again.returncode == 0, graded_again.stderr
+    assert "Nothing to grade" in graded_again.stdout
+
+
+@pytest.mark.parametrize("attack", OFTEN, ids=lambda attack: attack.name)
+def test_attack_earns_and_reaches_nothing(often: Graded, attack: Attack) -> None:
+    judge_attack(often, attack)
+
+
+def test_batch_survives(often: Graded) -> None:
+    judge_batch(often)
+
+
+@pytest.mark.attacks
+@pytest.mark.parametrize("attack", REST, ids=lambda attack: attack.name)
+def test_further_attack_earns_and_reaches_nothing(rest: Graded, attack: Attack) -> None:
+    judge_attack(rest, attack)
+
+
+@pytest.mark.attacks
+def test_batch_survives_further_attacks(rest: Graded) -> None:
+    judge_batch(rest)
+
+
+def test_feedback_tells_nothing_hidden(often: Graded) -> None:
+    often.course.nbgrader("generate_feedback", "ps", "--student=honest-1", "--force")
+    often.course.nbgrader("generate_feedback", "ps", "--student=html-in-markdown", "--force")
+    pages: Any = {
+        path.parent.parent.name: path.read_text()
+        for path in (often.course.root / "feedback").glob("*/ps/ps.html")
+    }
+    assert "31337" not in pages["honest-1"]
+    assert "HIDDEN TESTS" not in pages["honest-1"]
+    assert "test_double" in pages["honest-1"]
+    assert "<script>alert" not in pages["html-in-markdown"]
+    assert '<img src="http' not in pages["html-in-markdown"]
+
+
+@pytest.mark.attacks
+@pytest.mark.parametrize(
+    "name", ["hidden-inputs-later", "hidden-inputs-by-exception", "hidden-inputs-by-print"]
+)
+def test_feedback_does_not_carry_hidden_inputs(rest: Graded, name: str) -> None:
+    rest.course.nbgrader("generate_feedback", "ps", f"--student={name}", "--force")
+    page = (rest.course.root / "feedback" / name / "ps" / "ps.html").read_text()
+    assert "31337" not in page
