@@ -114,24 +114,26 @@ def check_shapes(**arrays: tuple[Any, str]) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     origin: dict[str, str] = {}
+
+    def expected(name: str, axes: list[str]) -> str:
+        known = (str(sizes[a]) if origin.get(a, name) != name else a for a in axes)
+        return f"({', '.join(axes)}) = ({', '.join(known)})"
+
     for name, (array, axes_text) in arrays.items():
         axes, shape = axes_text.split(), array.shape
-        expected = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
-        label = ", ".join(axes)
         if len(shape) != len(axes):
             raise ValueError(
                 f"{name} has shape {shape} with {len(shape)} axes, "
-                f"expected {len(axes)} axes ({label}) = ({expected})"
+                f"expected {len(axes)} axes {expected(name, axes)}"
             )
         for axis, size in zip(axes, shape, strict=True):
             if size == 0:
                 raise ValueError(f"{name} has shape {shape}: axis {axis} must not be empty")
             if sizes.setdefault(axis, size) != size:
                 source = origin.get(axis, name)
-                where = arrays[source][0].shape
                 raise ValueError(
-                    f"{name} has shape {shape}, expected ({label}) = ({expected}): "
-                    f"{axis} = {sizes[axis]} comes from {source}, shape {where}"
+                    f"{name} has shape {shape}, expected {expected(name, axes)}: "
+                    f"{axis} = {sizes[axis]} comes from {source}, shape {arrays[source][0].shape}"
                 )
             origin.setdefault(axis, name)
     return sizes
