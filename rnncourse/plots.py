@@ -184,7 +184,12 @@ def figure_svg(fig: Figure, alt: str) -> str:
     svg = re.sub(r"<text(?=[ >])", '<text fill="currentColor"', svg)
     svg = svg.replace("xlink:href", "href")
     svg = re.sub(r">\s+<", "><", svg).strip()
-    svg = re.sub(r"\b\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", svg)
+    # Two decimals do for coordinates; a label such as 0.001 stands between tags and stays.
+    svg = re.sub(
+        r"<[^>]*>",
+        lambda tag: re.sub(r"\b\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}", tag[0]),
+        svg,
+    )
     # Whitespace inside a path is one space for the renderer; base64 images need none at all.
     svg = re.sub(
         r"\s*\n\s*",
