@@ -417,7 +417,9 @@ def checkpointed_bptt(
         dh_segment = np.array(as_float("dh", direct), dtype=np.result_type(direct, dh_end))
         check_shapes(h=(h, "S B H"), dh=(dh_segment, "S B H"))
         dh_segment[-1] += dh_end
-        _, dh_end, *grads = fused.rnn_backward(dh_segment, x_segment, h_start, h, W_xh, W_hh)
+        _, dh_end, *grads = fused.rnn_backward(
+            dh_segment, x_segment, h_start, h, W_xh, W_hh, need_dx=False
+        )
         sums = [total + grad for total, grad in zip(sums, grads, strict=True)]
     dW_xh, dW_hh, db_h = sums
     return dh_end, dW_xh, dW_hh, db_h

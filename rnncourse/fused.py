@@ -86,8 +86,15 @@ def rnn_forward(
 
 
 def rnn_backward(
-    dh: ArrayLike, x: ArrayLike, h0: ArrayLike, h: ArrayLike, W_xh: ArrayLike, W_hh: ArrayLike
-) -> tuple[Array, Array, Array, Array, Array]:
+    dh: ArrayLike,
+    x: ArrayLike,
+    h0: ArrayLike,
+    h: ArrayLike,
+    W_xh: ArrayLike,
+    W_hh: ArrayLike,
+    *,
+    need_dx: bool = True,
+) -> tuple[Array | None, Array, Array, Array, Array]:
     """Backpropagate through a whole sequence, as :func:`rnncourse.bptt.rnn_backward` does.
 
     Parameters
@@ -104,10 +111,12 @@ def rnn_backward(
         Input weights.
     W_hh : ndarray, shape (H, H)
         Recurrent weights.
+    need_dx : bool, optional
+        False saves a product where the inputs are data and not the output of another layer.
 
     Returns
     -------
-    dx : ndarray, shape (T, B, D)
+    dx : ndarray, shape (T, B, D), or None
     dh0 : ndarray, shape (B, H)
     dW_xh : ndarray, shape (H, D)
     dW_hh : ndarray, shape (H, H)
@@ -137,7 +146,7 @@ def rnn_backward(
         W_xh=(W_xh, "H D"),
         W_hh=(W_hh, "H H"),
     )
-    dx = np.empty(x.shape, x.dtype)
+    dx = np.empty(x.shape, x.dtype) if need_dx else None
     dW_xh, dW_hh = np.zeros_like(W_xh, order="C"), np.zeros_like(W_hh, order="C")
     db_h = np.zeros(sizes["H"], x.dtype)
     dh_t = np.zeros(h0.shape, x.dtype)  # what the later states ask of this one, then all that is
@@ -148,7 +157,8 @@ def rnn_backward(
             da_t *= dh_t
             da_t.dot(W_hh, dh_t)
         da_rows = _rows(da)
-        dx[block] = da_rows.dot(W_xh).reshape(dx[block].shape)
+        if dx is not None:
+            dx[block] = da_rows.dot(W_xh).reshape(dx[block].shape)
         dW_xh += da_rows.T.dot(_rows(x[block]))
         dW_hh += da_rows.T.dot(_rows(_previous(h, h0, block)))
         db_h += da_rows.sum(axis=0)
@@ -179,8 +189,8 @@ def lstm_forward(
         Hidden states.
     c : ndarray, shape (T, B, H)
         Cells.
-    gates : ndarray, shape (T, B, 4, H)
-        The gates i, f, g, o of each step, for :func:`lstm_backward`.
+    gates : ndarray, shape (4, T, B, H)
+        The gates i, f, g, o of all steps, for :func:`lstm_backward`.
 
     Raises
     ------
@@ -193,34 +203,35 @@ def lstm_forward(
     >>> params = init_lstm_params(D=3, H=4, rng=np.random.default_rng(0))
     >>> h, c, gates = lstm_forward(np.ones((5, 2, 3)), np.zeros((2, 4)), np.zeros((2, 4)), **params)
     >>> h.shape, c.shape, gates.shape
-    ((5, 2, 4), (5, 2, 4), (5, 2, 4, 4))
+    ((5, 2, 4), (5, 2, 4), (4, 5, 2, 4))
     """
     x, h0, c0, W_x, W_h, b = _same_dtype(x=x, h0=h0, c0=c0, W_x=W_x, W_h=W_h, b=b)
     sizes = check_shapes(x=(x, "T B D"), h0=(h0, "B H"), c0=(c0, "B H"))
     T, B, D, H = (sizes[axis] for axis in "TBDH")
     _check_weights(4, D, H, W_x=W_x, W_h=W_h, b=b)
     # σ(a) = ½ + ½ tanh(a/2): with a halved in the weights, one tanh serves all four gates
-    half = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], x.dtype), H)
+    half = np.array([0.5, 0.5, 1.0, 0.5], x.dtype).reshape(4, 1, 1)
     shift = 1 - half
-    gates = _rows(x).dot((half[:, None] * W_x).T).reshape(T, B, 4 * H)
-    gates += half * b
-    W_h_T = (half[:, None] * W_h).T.copy()
+    W_x_T, W_h_T = (_per_gate_transposed(half * W.reshape(4, H, -1)) for W in (W_x, W_h))
+    gates: Array = np.matmul(_rows(x), W_x_T)  # (4, T·B, H): each gate is contiguous
+    gates += half * b.reshape(4, 1, H)
+    gates = gates.reshape(4, T, B, H)
     h, c = np.empty((T, B, H), x.dtype), np.empty((T, B, H), x.dtype)
-    recurrent, new = np.empty((B, 4 * H), x.dtype), np.empty((B, H), x.dtype)
+    recurrent, new = np.empty((4, B, H), x.dtype), np.empty((B, H), x.dtype)
     h_prev, c_prev = h0, c0
-    for gates_t, h_t, c_t in zip(gates, h, c, strict=True):
-        h_prev.dot(W_h_T, recurrent)
+    for gates_t, h_t, c_t in zip(gates.swapaxes(0, 1), h, c, strict=True):
+        np.matmul(h_prev, W_h_T, out=recurrent)
         gates_t += recurrent
         np.tanh(gates_t, gates_t)
         gates_t *= half
         gates_t += shift
-        i, f, g, o = gates_t[:, :H], gates_t[:, H : 2 * H], gates_t[:, 2 * H : -H], gates_t[:, -H:]
+        i, f, g, o = gates_t
         np.multiply(f, c_prev, c_t)
         c_t += np.multiply(i, g, new)
         np.tanh(c_t, h_t)
         h_t *= o
         h_prev, c_prev = h_t, c_t
-    return h, c, gates.reshape(T, B, 4, H)
+    return h, c, gates
 
 
 def lstm_backward(
@@ -234,7 +245,9 @@ def lstm_backward(
     W_x: ArrayLike,
     W_h: ArrayLike,
     dc_last: ArrayLike | None = None,
-) -> tuple[Array, Array, Array, Array, Array, Array]:
+    *,
+    need_dx: bool = True,
+) -> tuple[Array | None, Array, Array, Array, Array, Array]:
     """Backpropagate through an LSTM, as :func:`rnncourse.gates.lstm_backward` does.
 
     Parameters
@@ -245,7 +258,7 @@ def lstm_backward(
         As given to :func:`lstm_forward`.
     h, c : ndarray, shape (T, B, H)
         As :func:`lstm_forward` returned them.
-    gates : ndarray, shape (T, B, 4, H)
+    gates : ndarray, shape (4, T, B, H)
         As :func:`lstm_forward` returned them.
     W_x : ndarray, shape (4H, D)
         Input weights.
@@ -253,10 +266,12 @@ def lstm_backward(
         Recurrent weights.
     dc_last : ndarray, shape (B, H), optional
         Gradient with respect to the last cell; zero without it.
+    need_dx : bool, optional
+        False saves a product where the inputs are data and not the output of another layer.
 
     Returns
     -------
-    dx : ndarray, shape (T, B, D)
+    dx : ndarray, shape (T, B, D), or None
     dh0 : ndarray, shape (B, H)
     dc0 : ndarray, shape (B, H)
     dW_x : ndarray, shape (4H, D)
@@ -289,38 +304,39 @@ def lstm_backward(
         c0=(c0, "B H"),
         h=(h, "T B H"),
         c=(c, "T B H"),
-        gates=(gates, "T B 4 H"),
+        gates=(gates, "4 T B H"),
         dc_last=(dc_last, "B H"),
     )
     T, B, D, H = (sizes[axis] for axis in "TBDH")
     _check_weights(4, D, H, W_x=W_x, W_h=W_h)
-    dx = np.empty(x.shape, x.dtype)
-    dW_x, dW_h = np.zeros_like(W_x, order="C"), np.zeros_like(W_h, order="C")
-    db = np.zeros(4 * H, x.dtype)
+    W_x, W_h = W_x.reshape(4, H, D), W_h.reshape(4, H, H)
+    dx = np.empty(x.shape, x.dtype) if need_dx else None
+    dW_x, dW_h, db = np.zeros_like(W_x), np.zeros_like(W_h), np.zeros((4, H), x.dtype)
     dh_t, dc_t = np.zeros((B, H), x.dtype), dc_last.copy()
-    through_h = np.empty((B, H), x.dtype)
+    through_h, products = np.empty((B, H), x.dtype), np.empty((4, B, H), x.dtype)
     for block in reversed(_blocks(T, B)):
-        i, f, g, o = np.moveaxis(gates[block], 2, 0)
+        i, f, g, o = gates[:, block]
         tanh_c = np.tanh(c[block])
         dc_dh = o * (1 - tanh_c**2)
-        da = np.empty((len(f), B, 4, H), x.dtype)  # derivatives first; the loop multiplies by dc_t
-        da[:, :, 0] = g * i * (1 - i)
-        da[:, :, 1] = _previous(c, c0, block) * f * (1 - f)
-        da[:, :, 2] = i * (1 - g**2)
-        da[:, :, 3] = tanh_c * o * (1 - o)
-        for t in reversed(range(len(da))):
+        da = np.empty((4, *f.shape), x.dtype)  # the derivatives; the loop multiplies in dc_t, dh_t
+        da[0] = g * i * (1 - i)
+        da[1] = _previous(c, c0, block) * f * (1 - f)
+        da[2] = i * (1 - g**2)
+        da[3] = tanh_c * o * (1 - o)
+        for t in reversed(range(len(f))):
             dh_t += dh[block][t]
             dc_t += np.multiply(dh_t, dc_dh[t], through_h)
-            da[t, :, :3] *= dc_t[:, None]
-            da[t, :, 3] *= dh_t
+            da[:3, t] *= dc_t
+            da[3, t] *= dh_t
             dc_t *= f[t]
-            da[t].reshape(B, 4 * H).dot(W_h, dh_t)
-        da_rows = da.reshape(-1, 4 * H)
-        dx[block] = da_rows.dot(W_x).reshape(dx[block].shape)
-        dW_x += da_rows.T.dot(_rows(x[block]))
-        dW_h += da_rows.T.dot(_rows(_previous(h, h0, block)))
-        db += da_rows.sum(axis=0)
-    return dx, dh_t, dc_t, dW_x, dW_h, db
+            np.matmul(da[:, t], W_h, out=products).sum(axis=0, out=dh_t)
+        da_rows = da.reshape(4, -1, H)
+        if dx is not None:
+            dx[block] = np.matmul(da_rows, W_x).sum(axis=0).reshape(dx[block].shape)
+        dW_x += np.matmul(da_rows.swapaxes(1, 2), _rows(x[block]))
+        dW_h += np.matmul(da_rows.swapaxes(1, 2), _rows(_previous(h, h0, block)))
+        db += da_rows.sum(axis=1)
+    return dx, dh_t, dc_t, dW_x.reshape(4 * H, D), dW_h.reshape(4 * H, H), db.reshape(4 * H)
 
 
 def gru_forward(
@@ -345,8 +361,8 @@ def gru_forward(
     -------
     h : ndarray, shape (T, B, H)
         Hidden states.
-    gates : ndarray, shape (T, B, 4, H)
-        r, z, n and ``W_hn h + b_hn`` of each step, for :func:`gru_backward`.
+    gates : ndarray, shape (4, T, B, H)
+        r, z, n and ``W_hn h + b_hn`` of all steps, for :func:`gru_backward`.
 
     Raises
     ------
@@ -359,41 +375,39 @@ def gru_forward(
     >>> params = init_gru_params(D=3, H=4, rng=np.random.default_rng(0))
     >>> h, gates = gru_forward(np.ones((5, 2, 3)), np.zeros((2, 4)), **params)
     >>> h.shape, gates.shape
-    ((5, 2, 4), (5, 2, 4, 4))
+    ((5, 2, 4), (4, 5, 2, 4))
     """
     x, h0, W_x, W_h, b_x, b_h = _same_dtype(x=x, h0=h0, W_x=W_x, W_h=W_h, b_x=b_x, b_h=b_h)
     sizes = check_shapes(x=(x, "T B D"), h0=(h0, "B H"))
     T, B, D, H = (sizes[axis] for axis in "TBDH")
     _check_weights(3, D, H, W_x=W_x, W_h=W_h, b_x=b_x, b_h=b_h)
-    gates = np.empty((T, B, 4 * H), x.dtype)
-    gates[..., : 3 * H] = _rows(x).dot(W_x.T).reshape(T, B, 3 * H)
-    gates[..., : 3 * H] += b_x
-    W_h_T = W_h.T.copy()
-    h = np.empty((T, B, H), x.dtype)
-    recurrent = np.empty((B, 3 * H), x.dtype)
+    # σ(a) = ½ + ½ tanh(a/2), with a halved in the weights of r and z
+    half = np.array([0.5, 0.5, 1.0], x.dtype).reshape(3, 1, 1)
+    W_x_T, W_h_T = (_per_gate_transposed(half * W.reshape(3, H, -1)) for W in (W_x, W_h))
+    b_x, b_h = half * b_x.reshape(3, 1, H), half * b_h.reshape(3, 1, H)
+    gates: Array = np.empty((4, T * B, H), x.dtype)
+    np.matmul(_rows(x), W_x_T, out=gates[:3])
+    gates[:3] += b_x
+    gates = gates.reshape(4, T, B, H)
+    h, recurrent = np.empty((T, B, H), x.dtype), np.empty((3, B, H), x.dtype)
+    reset = np.empty((B, H), x.dtype)
     h_prev = h0
-    for gates_t, h_t in zip(gates, h, strict=True):
-        rz, z, n, h_n = (
-            gates_t[:, : 2 * H],
-            gates_t[:, H : 2 * H],
-            gates_t[:, 2 * H : -H],
-            gates_t[:, -H:],
-        )
-        h_prev.dot(W_h_T, recurrent)
+    for gates_t, h_t in zip(gates.swapaxes(0, 1), h, strict=True):
+        rz, (r, z, n, recurrent_n) = gates_t[:2], gates_t
+        np.matmul(h_prev, W_h_T, out=recurrent)
         recurrent += b_h
-        rz += recurrent[:, : 2 * H]
-        rz *= 0.5
+        rz += recurrent[:2]
         np.tanh(rz, rz)
-        rz += 1
-        rz *= 0.5  # σ(a) = ½ (1 + tanh(a/2))
-        h_n[:] = recurrent[:, 2 * H :]
-        n += rz[:, :H] * h_n
+        rz *= 0.5
+        rz += 0.5
+        recurrent_n[:] = recurrent[2]
+        n += np.multiply(r, recurrent_n, reset)
         np.tanh(n, n)
         np.subtract(h_prev, n, h_t)
         h_t *= z
-        h_t += n  # (1 - z) n + z h_prev
+        h_t += n  # n + z (h_prev - n) = (1 - z) n + z h_prev
         h_prev = h_t
-    return h, gates.reshape(T, B, 4, H)
+    return h, gates
 
 
 def gru_backward(
@@ -404,7 +418,9 @@ def gru_backward(
     gates: ArrayLike,
     W_x: ArrayLike,
     W_h: ArrayLike,
-) -> tuple[Array, Array, Array, Array, Array, Array]:
+    *,
+    need_dx: bool = True,
+) -> tuple[Array | None, Array, Array, Array, Array, Array]:
     """Backpropagate through a GRU, as :func:`rnncourse.gates.gru_backward` does.
 
     Parameters
@@ -415,16 +431,18 @@ def gru_backward(
         As given to :func:`gru_forward`.
     h : ndarray, shape (T, B, H)
         As :func:`gru_forward` returned it.
-    gates : ndarray, shape (T, B, 4, H)
+    gates : ndarray, shape (4, T, B, H)
         As :func:`gru_forward` returned them.
     W_x : ndarray, shape (3H, D)
         Input weights.
     W_h : ndarray, shape (3H, H)
         Recurrent weights.
+    need_dx : bool, optional
+        False saves a product where the inputs are data and not the output of another layer.
 
     Returns
     -------
-    dx : ndarray, shape (T, B, D)
+    dx : ndarray, shape (T, B, D), or None
     dh0 : ndarray, shape (B, H)
     dW_x : ndarray, shape (3H, D)
     dW_h : ndarray, shape (3H, H)
@@ -454,39 +472,42 @@ def gru_backward(
         x=(x, "T B D"),
         h0=(h0, "B H"),
         h=(h, "T B H"),
-        gates=(gates, "T B 4 H"),
+        gates=(gates, "4 T B H"),
     )
     T, B, D, H = (sizes[axis] for axis in "TBDH")
     _check_weights(3, D, H, W_x=W_x, W_h=W_h)
-    dx = np.empty(x.shape, x.dtype)
-    dW_x, dW_h = np.zeros_like(W_x, order="C"), np.zeros_like(W_h, order="C")
-    db_x, db_h = np.zeros(3 * H, x.dtype), np.zeros(3 * H, x.dtype)
-    dh_t, kept = np.zeros((B, H), x.dtype), np.empty((B, H), x.dtype)
+    W_x, W_h = W_x.reshape(3, H, D), W_h.reshape(3, H, H)
+    dx = np.empty(x.shape, x.dtype) if need_dx else None
+    dW_x, dW_h = np.zeros_like(W_x), np.zeros_like(W_h)
+    db_x, db_h = np.zeros((3, H), x.dtype), np.zeros((3, H), x.dtype)
+    dh_t, products = np.zeros((B, H), x.dtype), np.empty((4, B, H), x.dtype)
     for block in reversed(_blocks(T, B)):
-        r, z, n, h_n = np.moveaxis(gates[block], 2, 0)
+        r, z, n, recurrent_n = gates[:, block]
         h_prev = _previous(h, h0, block)
-        da_n = (1 - z) * (1 - n**2)  # derivatives first; the loop multiplies by dh_t
-        da_h = np.empty((len(z), B, 3, H), x.dtype)
-        da_h[:, :, 0] = h_n * r * (1 - r)
-        da_h[:, :, 1] = (h_prev - n) * z * (1 - z)
-        da_h[:, :, 2] = r
-        for t in reversed(range(len(da_h))):
+        da_n = (1 - z) * (1 - n**2)  # the derivatives; the loop multiplies in dh_t
+        da = np.empty((3, *z.shape), x.dtype)
+        da[0] = recurrent_n * r * (1 - r)
+        da[1] = (h_prev - n) * z * (1 - z)
+        da[2] = r
+        for t in reversed(range(len(z))):
             dh_t += dh[block][t]
             da_n[t] *= dh_t
-            da_h[t, :, 0] *= da_n[t]
-            da_h[t, :, 1] *= dh_t
-            da_h[t, :, 2] *= da_n[t]
-            np.multiply(dh_t, z[t], kept)
-            da_h[t].reshape(B, 3 * H).dot(W_h, dh_t)
-            dh_t += kept
-        da_rows = da_h.reshape(-1, 3 * H)
-        dW_h += da_rows.T.dot(_rows(h_prev))
-        db_h += da_rows.sum(axis=0)
-        da_h[:, :, 2] = da_n  # on the input side r does not stand before n
-        dx[block] = da_rows.dot(W_x).reshape(dx[block].shape)
-        dW_x += da_rows.T.dot(_rows(x[block]))
-        db_x += da_rows.sum(axis=0)
-    return dx, dh_t, dW_x, dW_h, db_x, db_h
+            da[0, t] *= da_n[t]
+            da[1, t] *= dh_t
+            da[2, t] *= da_n[t]
+            np.multiply(dh_t, z[t], products[3])
+            np.matmul(da[:, t], W_h, out=products[:3])
+            products.sum(axis=0, out=dh_t)
+        da_rows = da.reshape(3, -1, H)
+        dW_h += np.matmul(da_rows.swapaxes(1, 2), _rows(h_prev))
+        db_h += da_rows.sum(axis=1)
+        da[2] = da_n  # on the input side no r stands before n
+        if dx is not None:
+            dx[block] = np.matmul(da_rows, W_x).sum(axis=0).reshape(dx[block].shape)
+        dW_x += np.matmul(da_rows.swapaxes(1, 2), _rows(x[block]))
+        db_x += da_rows.sum(axis=1)
+    weights = dW_x.reshape(3 * H, D), dW_h.reshape(3 * H, H)
+    return dx, dh_t, *weights, db_x.reshape(3 * H), db_h.reshape(3 * H)
 
 
 def _same_dtype(**arrays: ArrayLike) -> list[Array]:
@@ -512,3 +533,8 @@ def _previous(states: Array, first: Array, block: slice) -> Array:
     if block.start > 0:
         return states[block.start - 1 : block.stop - 1]
     return np.concatenate([first[None], states[: block.stop - 1]])
+
+
+def _per_gate_transposed(W: Array) -> Array:
+    """Return stacked weights ``(gates, H, N)`` as contiguous ``(gates, N, H)``."""
+    return W.swapaxes(1, 2).copy()
