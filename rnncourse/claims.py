@@ -65,6 +65,7 @@ METADATA = "rnncourse_claim"
 _HIDDEN = "application/papermill.record/"  # myst-nb's prefix for values that are stored, not shown
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_PLAIN = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
 _registered: dict[str, str] = {}
 
 
@@ -115,9 +116,9 @@ class Claim:
         """Return the badge that stands in the page."""
         facts = []
         if self.text:
-            facts.append(f'<span class="claim-value">{html.escape(self.text)}</span>')
+            facts.append(f'<span class="claim-value">{_html(self.text)}</span>')
         if self.range:
-            facts.append(f"checked: {html.escape(self.range)}")
+            facts.append(f"checked: {_html(self.range)}")
         if self.seeds:
             facts.append(f"{self.seeds} seeds" if self.seeds > 1 else "1 seed")
         if self.kind == "proof":
@@ -131,6 +132,15 @@ class Claim:
             f'<span class="claim-statement">{html.escape(self.statement)}.</span> '
             f'<span class="claim-facts">{" · ".join(facts)}</span></p>'
         )
+
+
+def _html(text: str) -> str:
+    """Return a text as HTML, with powers of ten as real superscripts."""
+    return re.sub(
+        "10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)",
+        lambda power: f"10<sup>{power[1].translate(_PLAIN)}</sup>",
+        html.escape(text),
+    )
 
 
 def format_number(value: float, fmt: str = ".3g") -> str:
@@ -352,10 +362,10 @@ def _promise(
     """Return the intervals that the value must lie in, each with its text."""
 
     def write(bound: float) -> str:
-        # The value's format may round a tight bound away; a bound must be printed as it is checked.
-        shown = format_number(bound, fmt)
-        exact = format_number(bound, ".12g")
-        return shown if math.isclose(_parse(bound, fmt), bound, rel_tol=1e-9) else exact
+        # The value's format may round a tight bound away; a bound is printed as it is checked.
+        shown, exact = format_number(bound, fmt), format_number(bound, ".12g")
+        faithful = math.isclose(_parse(bound, fmt), bound, rel_tol=1e-9)
+        return shown if faithful and len(shown) <= len(exact) + 2 else exact
 
     promised: list[tuple[float, float, str]] = []
     if within is not None:

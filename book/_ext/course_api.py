@@ -1,7 +1,8 @@
-"""Put every public module of the library into the reference page.
+"""Write a reference page for every public module of the library.
 
-The page ``api.md`` holds the line ``<!-- modules -->``; before it is read, a section per module
-takes that line's place. A new module so appears without anyone listing it.
+The pages lie in ``book/api`` and are made anew before each build: a new module appears without
+anyone listing it, one that is gone disappears. ``api.md`` links them in a table that takes the
+place of the line ``<!-- modules -->``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = "api"
+INDEX = "api"
 PLACE = "<!-- modules -->"
 FIRST = ("rnn", "bptt", "gradient_flow", "clipping", "initialization", "gates")
 HIDDEN = ("cli",)
@@ -30,31 +32,56 @@ def modules(root: Path = ROOT) -> list[str]:
     return [n for n in FIRST if n in names] + sorted(names - set(FIRST))
 
 
-def section(name: str, root: Path = ROOT) -> str:
-    """Return the source of a module's section, with its docstring's first line as the title."""
+def summary(name: str, root: Path = ROOT) -> str:
+    """Return the first sentence of a module's docstring, without its full stop."""
     path = root / "rnncourse" / f"{name}.py"
     path = path if path.is_file() else root / "rnncourse" / name / "__init__.py"
-    doc = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or name
-    title = doc.splitlines()[0].rstrip(".")
+    doc = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    return " ".join(doc.split("\n\n")[0].split()).rstrip(".")
+
+
+def page(name: str) -> str:
+    """Return the source of a module's page."""
     return (
-        f"(api-{name.replace('_', '-')})=\n## `{name}`: {title[0].lower() + title[1:]}\n\n"
-        f"```{{eval-rst}}\n.. automodule:: rnncourse.{name}\n   :members:\n```\n\n"
+        f"(api-{name.replace('_', '-')})=\n# `rnncourse.{name}`\n\n"
+        f"```{{eval-rst}}\n.. automodule:: rnncourse.{name}\n   :members:\n```\n"
     )
 
 
+def table(root: Path = ROOT) -> str:
+    """Return the table of the modules."""
+    rows = [
+        f"| {{ref}}`{name} <api-{name.replace('_', '-')}>` | {summary(name, root)} |"
+        for name in modules(root)
+    ]
+    return "\n".join(["| module | holds |", "|:--|:--|", *rows])
+
+
+def write_pages(app: Sphinx, config: Config) -> None:
+    """Make the pages before the table of contents is read."""
+    folder = Path(app.srcdir) / INDEX
+    folder.mkdir(exist_ok=True)
+    wanted = {folder / f"{name}.md": page(name) for name in modules()}
+    for path, text in wanted.items():
+        if not path.is_file() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+    for path in set(folder.glob("*.md")) - set(wanted):
+        path.unlink()
+
+
 def insert(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Write the sections into the page that is about to be read."""
-    if docname == PAGE:
-        app.env.course_modules = modules()
-        source[0] = source[0].replace(PLACE, "".join(section(name) for name in modules()))
+    """Write the table into the index page that is about to be read."""
+    if docname == INDEX:
+        app.env.course_modules = table()
+        source[0] = source[0].replace(PLACE, table())
 
 
 def outdated(
     app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
 ) -> list[str]:
-    """Read the page again when a module has come or gone; autodoc sees to changes inside."""
-    stale = getattr(env, "course_modules", None) != modules()
-    return [PAGE] if stale and PAGE in env.found_docs else []
+    """Read the index again when its table has changed; autodoc sees to the modules' own pages."""
+    stale = getattr(env, "course_modules", None) != table()
+    return [INDEX] if stale and INDEX in env.found_docs else []
 
 
 def plain_references(
@@ -66,12 +93,13 @@ def plain_references(
     number one.
     """
     for i, line in enumerate(lines):
-        line = re.sub(r"^\.\. \[(\d+)\] ", r"\1. ", line)
+        line = re.sub(r"^\.\. \[(\d+)\] ", r"* [\1] ", line)
         lines[i] = re.sub(r" ?\[(\d+)\]_", r" [\1]", line)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
+    app.connect("config-inited", write_pages, priority=100)
     app.connect("source-read", insert)
     app.connect("env-get-outdated", outdated)
     app.connect("autodoc-process-docstring", plain_references, priority=100)

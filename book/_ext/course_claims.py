@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 METADATA = "rnncourse_claim"
 KINDS = {"measured": "experiment", "proof": "proof, checked", "source": "source"}
+POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
 _SOURCE = re.compile(r'<span class="claim-source">([^<]+)</span>')
 
 
@@ -142,6 +144,22 @@ def note_pages(app: Sphinx, doctree: nodes.document) -> None:
         app.env.course_ledger_pages.add(app.env.docname)
 
 
+def powers(text: str) -> str:
+    """Return a value as HTML, with powers of ten as real superscripts."""
+    return POWER.sub(lambda m: f"10<sup>{m[1].translate(DIGITS)}</sup>", html.escape(text))
+
+
+def raise_powers(node: nodes.inline) -> None:
+    """Write the powers of ten of a glued value as real superscripts."""
+    parts = POWER.split(node.astext())
+    if len(parts) > 1:
+        node.clear()
+        for text, power in zip(parts[::2], [*parts[1::2], ""], strict=True):
+            node += nodes.Text(text + ("10" if power else ""))
+            if power:
+                node += nodes.superscript("", power.translate(DIGITS))
+
+
 def table(app: Sphinx, claims: list[tuple[str, dict[str, Any]]], page: str) -> str:
     """Return the ledger as HTML, one body of rows per page of the book."""
     works = bibliography(app)
@@ -166,7 +184,7 @@ def table(app: Sphinx, claims: list[tuple[str, dict[str, Any]]], page: str) -> s
         if claim["source"]:
             source = _link(claim["source"], works)
             evidence = source if claim["kind"] == "source" else f"{evidence}; {source}"
-        cells = [html.escape(claim["text"]), html.escape(claim["range"]), str(claim["seeds"] or "")]
+        cells = [*map(powers, (claim["text"], claim["range"])), str(claim["seeds"] or "")]
         link = f'<a class="reference internal" href="{anchor}"><code>{claim["id"]}</code></a>'
         parts.append(
             f"<tr><td>{html.escape(claim['statement'])} {link}</td><td>{evidence}</td>"
@@ -188,6 +206,10 @@ def fill(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             kind = node["kind"]
             count = sum(kind in ("all", record["kind"]) for _, record in claims)
             node.replace_self(nodes.Text(str(count)))
+    for glued in doctree.findall(
+        lambda n: "pasted-text" in getattr(n, "attributes", {}).get("classes", ())
+    ):
+        raise_powers(glued)
     badges = [raw for raw in doctree.findall(nodes.raw) if 'class="claim-source"' in raw.astext()]
     works = bibliography(app) if badges else {}
     for raw in badges:
