@@ -36,6 +36,10 @@ ASSIGNMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "clipping",
         ("global_norm", "clip_by_global_norm", "clip_by_value", "cosine", "sgd_step"),
     ),
+    "08-variable-length": (
+        "variable_length",
+        ("pad", "length_mask", "last_valid", "masked_mean", "pack", "reverse_padded"),
+    ),
 }
 
 
