@@ -15,10 +15,11 @@ from rnncourse.exercises.vanilla_rnn import (
     rnn_arguments,
 )
 
-STEP = "03-bptt: One step back"
-TIME = "03-bptt: Back through time"
-SHARED = "03-bptt: One weight, many uses"
-LOSS = "03-bptt: The loss and the embedding"
+STEP = "03-bptt: The derivation"
+TIME = "03-bptt: The code"
+SHARED = "03-bptt: All paths, not one"
+LOSS = "03-bptt: Two kinds of gradient"
+TABLE = "03-bptt: One more shared weight: embeddings"
 CHECK = "03-bptt: Checking a gradient"
 
 
@@ -1023,7 +1024,7 @@ def _embedding_cases(rng, s):
 embedding_backward = Exercise(
     name="embedding_backward",
     reference=bptt.embedding_backward,
-    section=LOSS,
+    section=TABLE,
     axes={"dout": "T B D", "tokens": "T B", "V": ""},
     returns=("dE: V D",),
     draw=_embedding_args,

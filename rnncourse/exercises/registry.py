@@ -40,6 +40,10 @@ ASSIGNMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "variable_length",
         ("pad", "length_mask", "last_valid", "masked_mean", "pack", "reverse_padded"),
     ),
+    "09-teacher-forcing": (
+        "teacher_forcing",
+        ("shift_right", "mix_inputs", "inverse_sigmoid", "linear_decay", "free_run"),
+    ),
 }
 
 

@@ -1282,9 +1282,7 @@ def _():
 
 @parity_weights.variant("integers")
 def _():
-    return {
-        name: np.rint(2 * value).astype(int) for name, value in rnn.parity_weights().items()
-    }
+    return {name: np.rint(2 * value).astype(int) for name, value in rnn.parity_weights().items()}
 
 
 @parity_weights.variant("lists")
