@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
+    "check": ("rnncourse.exercises.commands.check", "run your notebook and show its points"),
+    "progress": ("rnncourse.exercises.commands.progress", "show how far you are"),
     "grade": ("rnncourse.grading.commands.grade", "grade the submissions of an assignment"),
     "collect": ("rnncourse.grading.commands.collect", "sort downloaded submissions into folders"),
     "statistics": ("rnncourse.grading.commands.statistics", "show how an assignment went"),

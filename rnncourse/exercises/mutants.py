@@ -217,10 +217,7 @@ def _call_changes(node: ast.Call) -> Iterator[Change]:
     if isinstance(node.func, ast.Attribute) and not isinstance(node.func.value, ast.Name):
         yield "method call dropped", lambda n: n.func.value
     for i in range(len(node.keywords)):
-        yield (
-            f"keyword {node.keywords[i].arg} dropped",
-            lambda n, i=i: _set(n, "keywords", n.keywords[:i] + n.keywords[i + 1 :]),
-        )
+        yield f"keyword {node.keywords[i].arg} dropped", _drop_keyword(i)
     for i in range(len(node.args) - 1):
         yield f"arguments {i} and {i + 1} exchanged", _exchange_arguments(i)
     if isinstance(node.func, ast.Name):
@@ -240,12 +237,7 @@ def _subscript_changes(node: ast.Subscript) -> Iterator[Change]:
     yield "subscript dropped", lambda n: n.value
     if isinstance(node.slice, ast.Name):
         for step in (-1, 1):
-            yield (
-                f"index moved by {step}",
-                lambda n, step=step: _set(
-                    n, "slice", ast.BinOp(n.slice, ast.Add(), ast.Constant(step))
-                ),
-            )
+            yield f"index moved by {step}", _move_index(step)
     if isinstance(node.slice, ast.Slice):
         if node.slice.lower is not None:
             yield "slice without start", lambda n: _set(n, "slice", _set(n.slice, "lower", None))
@@ -286,6 +278,14 @@ def _exchange_arguments(i: int) -> Callable[[Any], ast.AST]:
         return node
 
     return change
+
+
+def _drop_keyword(i: int) -> Callable[[Any], ast.AST]:
+    return lambda node: _set(node, "keywords", node.keywords[:i] + node.keywords[i + 1 :])
+
+
+def _move_index(step: int) -> Callable[[Any], ast.AST]:
+    return lambda node: _set(node, "slice", ast.BinOp(node.slice, ast.Add(), ast.Constant(step)))
 
 
 def _minus_one(args: list[ast.expr], index: int) -> list[ast.expr]:

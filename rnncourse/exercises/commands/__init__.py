@@ -1,0 +1,1 @@
+"""The subcommands for students who work alone: check one notebook, or see how far all are."""
