@@ -69,7 +69,7 @@ class Limits:
     memory_mb: int = 2048
     disk_mb: int = 64
     processes: int = 64
-    respawns: int = 5
+    respawns: int = 20
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class SealedExecute(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
     memory_mb = Integer(2048, help="Memory of a submission, all its processes.").tag(config=True)
     disk_mb = Integer(64, help="Disk of a submission, in its home and in /tmp.").tag(config=True)
     processes = Integer(64, help="Processes and threads of a submission.").tag(config=True)
-    respawns = Integer(5, help="Restarts after crashes and time-outs.").tag(config=True)
+    respawns = Integer(20, help="Restarts after crashes and time-outs.").tag(config=True)
     jobs = Integer(0, help="Submissions at the same time; 0: one per processor.").tag(config=True)
     torch = Bool(
         None, allow_none=True, help="Is torch there? None: if the tests or cells import it."

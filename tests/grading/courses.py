@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import hashlib
+import io
+import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +31,9 @@ c = get_config()
 c.CourseDirectory.root = "{root}"
 c.CourseDirectory.db_url = "sqlite:///{root}/gradebook.db"
 """
+
+TEMPLATES = Path(tempfile.mkdtemp(prefix="rnncourse-courses-"))
+atexit.register(shutil.rmtree, TEMPLATES, ignore_errors=True)
 
 
 def cell(source: str, grade_id: str | None = None, **facts: Any) -> Any:
@@ -131,12 +141,26 @@ class SmallCourse:
     ) -> None:
         self.root = root
         self.port = 9
-        template = PLAIN_CONFIG if plain else CONFIG
-        (root / "source" / "ps").mkdir(parents=True)
-        (root / "nbgrader_config.py").write_text(template.format(root=root, extra=extra))
         self.cells = list(two_questions() if cells is None else cells)
-        self.write(root / "source" / "ps" / "ps.ipynb", self.cells)
+        key = hashlib.sha256(json.dumps(self.cells).encode()).hexdigest()[:16]
+        template = TEMPLATES / key
+        if not template.exists():
+            self._generate(template)
+        shutil.copytree(template, root)
+        self._configure(PLAIN_CONFIG if plain else CONFIG, extra)
+
+    def _configure(self, template: str, extra: str = "") -> None:
+        text = template.format(root=self.root, extra=extra)
+        (self.root / "nbgrader_config.py").write_text(text)
+
+    def _generate(self, template: Path) -> None:
+        """Release the assignment once; further courses with it are copies."""
+        root, self.root = self.root, template.with_suffix(".half")
+        self.write(self.root / "source" / "ps" / "ps.ipynb", self.cells)
+        self._configure(PLAIN_CONFIG)
         self.nbgrader("generate_assignment", "ps")
+        self.root.rename(template)
+        self.root = root
 
     @staticmethod
     def write(path: Path, cells: Sequence[Any]) -> None:
@@ -154,9 +178,28 @@ class SmallCourse:
         return self._run([sys.executable, "-m", "nbgrader", *words], check)
 
     def grade(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run ``rnncourse grade ps``."""
-        command = [sys.executable, "-m", "rnncourse.cli", "grade", "ps", "--quiet", *words]
-        return self._run(command, check)
+        """Run ``rnncourse grade ps`` in this process, which saves the imports."""
+        return self.command("grade", "ps", "--quiet", *words, check=check)
+
+    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a subcommand of ``rnncourse`` in the course."""
+        from rnncourse.cli import main
+
+        out, err = io.StringIO(), io.StringIO()
+        here = os.getcwd()
+        os.chdir(self.root)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = main(list(words))
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            err.write(str(end.code))
+        finally:
+            os.chdir(here)
+        result = subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+        if check and status != 0:
+            raise AssertionError(f"{words} failed:\n{result.stdout}\n{result.stderr}")
+        return result
 
     def _run(self, command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
         programs = str(Path(sys.executable).parent)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any
+import types
+from typing import Any, cast
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +50,8 @@ def load_course(folder: str, db_url: str | None = None) -> Any:
     os.chdir(folder)
     if not os.path.exists("nbgrader_config.py"):
         sys.exit(f"There is no nbgrader_config.py in {os.getcwd()}: go to the course's folder.")
+    # jsonschema loads this grammar, in more than a second, for a format that no notebook has.
+    sys.modules.setdefault("rfc3987_syntax", cast(types.ModuleType, None))
     from nbgrader.apps.autogradeapp import AutogradeApp
 
     AutogradeApp.clear_instance()
@@ -62,10 +65,10 @@ def load_course(folder: str, db_url: str | None = None) -> Any:
 
 def run(arguments: argparse.Namespace) -> int:
     """Grade; the status is 0 unless something could not be graded."""
+    app = load_course(arguments.course, arguments.db)
     from nbgrader.api import MissingEntry
     from nbgrader.converters.base import NbGraderException
 
-    app = load_course(arguments.course, arguments.db)
     from rnncourse.grading.nbgrader_plug import SealedAutograde
 
     app.coursedir.assignment_id = arguments.assignment

@@ -23,7 +23,7 @@ _VERDICTS = frozenset(
     "equals ge gt index isclose isdisjoint issubset issuperset le lt ne startswith sub "
     "subtract".split()
 )
-_OPEN_DUNDERS = frozenset({"__name__", "__doc__", "__qualname__"})
+_OPEN_DUNDERS = frozenset({"__name__", "__qualname__"})
 
 
 class StudentError(Exception):
@@ -133,10 +133,10 @@ class Session:
                 return reply, received
             self._serve_callback(reply, received)
 
-    def abandon(self) -> None:
-        """Give the process up after an interruption that may have left half a frame behind."""
+    def abandon(self, kind: str, text: str) -> None:
+        """Give the process up: what comes next on the connection cannot be relied on."""
         if self.ended is None:
-            self.ended = SessionEnded("time", "the test was interrupted")
+            self.ended = SessionEnded(kind, text)
             self._connection.socket.close()
 
     def _end(self, kind: str, text: str) -> NoReturn:
@@ -335,6 +335,11 @@ class Remote:
         if type(args_after) is not tuple or type(kwargs_after) is not dict:
             raise wire.ProtocolError("not a call's result")
         return result, args_after, kwargs_after
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__doc__":  # else this class's own
+            return _ask(self, "get", name)
+        return object.__getattribute__(self, name)
 
     def __getattr__(self, name: str) -> Any:
         if name == "__signature__":

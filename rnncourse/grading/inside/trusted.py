@@ -220,9 +220,15 @@ class _Grading:
         printed: list[str],
     ) -> dict[str, Any]:
         """Say what failed: all of it to the instructor, to the student what is not hidden."""
+        if isinstance(error, wire.ProtocolError):
+            session.abandon("protocol", f"the submitted code's answer is not usable: {error}")
+            assert session.ended is not None
+            error = session.ended
         name, text = _name_and_text(error)
+        if isinstance(error, SessionEnded):
+            name = "SubmissionEnded"
         if isinstance(error, CellTimeout):
-            session.abandon()
+            session.abandon("time", "the test was interrupted")
             name, text = "CellTimeout", f"the test took longer than {self._limits['cell_s']:g} s"
         lines = _test_lines(error)
         line = lines[-1] if lines else None
@@ -233,7 +239,7 @@ class _Grading:
         full = f"{name}: {text}"
         own_words = _is_feedback(error)
         if isinstance(error, SessionEnded | CellTimeout):
-            shown = f"{text}"
+            shown = text
         elif is_hidden and own_words:
             shown = text
         elif is_hidden:
