@@ -413,12 +413,10 @@ def checkpointed_bptt(
     for start, h_start in zip(reversed(starts), reversed(checkpoints), strict=True):
         x_segment = x[start : start + steps]
         h = fused.rnn_forward(x_segment, h_start, W_xh, W_hh, b_h)
-        direct = dh(start, h) if callable(dh) else dh[start : start + steps]
-        dh_segment = np.array(as_float("dh", direct), dtype=np.result_type(direct, dh_end))
+        dh_segment = as_float("dh", dh(start, h) if callable(dh) else dh[start : start + steps])
         check_shapes(h=(h, "S B H"), dh=(dh_segment, "S B H"))
-        dh_segment[-1] += dh_end
         _, dh_end, *grads = fused.rnn_backward(
-            dh_segment, x_segment, h_start, h, W_xh, W_hh, need_dx=False
+            dh_segment, x_segment, h_start, h, W_xh, W_hh, dh_end, need_dx=False
         )
         sums = [total + grad for total, grad in zip(sums, grads, strict=True)]
     dW_xh, dW_hh, db_h = sums

@@ -92,6 +92,7 @@ def rnn_backward(
     h: ArrayLike,
     W_xh: ArrayLike,
     W_hh: ArrayLike,
+    dh_last: ArrayLike | None = None,
     *,
     need_dx: bool = True,
 ) -> tuple[Array | None, Array, Array, Array, Array]:
@@ -111,6 +112,8 @@ def rnn_backward(
         Input weights.
     W_hh : ndarray, shape (H, H)
         Recurrent weights.
+    dh_last : ndarray, shape (B, H), optional
+        Gradient of the last state from steps that are not in `h`; zero without it.
     need_dx : bool, optional
         False saves a product where the inputs are data and not the output of another layer.
 
@@ -137,7 +140,10 @@ def rnn_backward(
     >>> all(map(np.allclose, fast, bptt.rnn_backward(dh, x, h0, h, W_xh, W_hh)))
     True
     """
-    dh, x, h0, h, W_xh, W_hh = _same_dtype(dh=dh, x=x, h0=h0, h=h, W_xh=W_xh, W_hh=W_hh)
+    dh_last = np.zeros_like(h0) if dh_last is None else dh_last
+    dh, x, h0, h, W_xh, W_hh, dh_last = _same_dtype(
+        dh=dh, x=x, h0=h0, h=h, W_xh=W_xh, W_hh=W_hh, dh_last=dh_last
+    )
     sizes = check_shapes(
         dh=(dh, "T B H"),
         x=(x, "T B D"),
@@ -145,11 +151,12 @@ def rnn_backward(
         h=(h, "T B H"),
         W_xh=(W_xh, "H D"),
         W_hh=(W_hh, "H H"),
+        dh_last=(dh_last, "B H"),
     )
     dx = np.empty(x.shape, x.dtype) if need_dx else None
-    dW_xh, dW_hh = np.zeros_like(W_xh, order="C"), np.zeros_like(W_hh, order="C")
+    dW_xh, dW_hh = np.zeros(W_xh.shape, x.dtype), np.zeros(W_hh.shape, x.dtype)
     db_h = np.zeros(sizes["H"], x.dtype)
-    dh_t = np.zeros(h0.shape, x.dtype)  # what the later states ask of this one, then all that is
+    dh_t = dh_last.copy(order="C")  # what the later states ask of this one
     for block in reversed(_blocks(sizes["T"], sizes["B"])):
         da = 1 - h[block] ** 2  # tanh' for all steps of the block; the loop multiplies it by dh_t
         for da_t, direct in zip(da[::-1], dh[block][::-1], strict=True):
@@ -312,7 +319,7 @@ def lstm_backward(
     W_x, W_h = W_x.reshape(4, H, D), W_h.reshape(4, H, H)
     dx = np.empty(x.shape, x.dtype) if need_dx else None
     dW_x, dW_h, db = np.zeros_like(W_x), np.zeros_like(W_h), np.zeros((4, H), x.dtype)
-    dh_t, dc_t = np.zeros((B, H), x.dtype), dc_last.copy()
+    dh_t, dc_t = np.zeros((B, H), x.dtype), dc_last.copy(order="C")
     through_h, products = np.empty((B, H), x.dtype), np.empty((4, B, H), x.dtype)
     for block in reversed(_blocks(T, B)):
         i, f, g, o = gates[:, block]
