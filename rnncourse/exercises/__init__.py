@@ -11,6 +11,8 @@ __all__ = ["CheckFailed", "check"]
 class CheckFailed(AssertionError):
     """A check found something wrong; the text is the feedback for the student."""
 
+    is_feedback = True
+
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows in place of a traceback through the checking code."""
         return [f"CheckFailed: {self}"]

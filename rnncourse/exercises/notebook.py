@@ -266,7 +266,7 @@ def _run(name: str, source: str, role: str, namespace: dict[str, Any]) -> str:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == filename]
         where = f" in line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
         if isinstance(error, SyntaxError):
-            where = f" in line {error.lineno}"
+            return f"SyntaxError: {error.msg} in line {error.lineno}: {(error.text or '').strip()}"
         return f"{type(error).__name__}: {str(error)[:500]}{where}"
     return ""
 

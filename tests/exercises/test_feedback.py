@@ -1,0 +1,233 @@
+"""What a student reads: where, which pattern, which mistake; and what must not matter."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncourse import bptt, clipping, rnn
+from rnncourse.exercises import CheckFailed, check
+from rnncourse.exercises.checking import judge
+from rnncourse.exercises.registry import get_exercise
+
+
+def feedback(name: str, function: Callable[..., Any], hidden: bool = False) -> str:
+    with pytest.raises(CheckFailed) as caught:
+        check(name, function, hidden=hidden)
+    return str(caught.value)
+
+
+def changed(reference: Callable[..., Any], change: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda *args: change(reference(*args))
+
+
+def test_text_says_call_place_and_section() -> None:
+    text = feedback("rnn_step", changed(rnn.rnn_step, lambda h: h + 0.1 * (h > 2) + 0.5 * (h < 0)))
+    assert text.startswith("rnn_step is not right yet.\nCalled as rnn_step(x_t (B=3, D=2), ")
+    assert "First at h[" in text
+    assert "expected about" in text
+    assert 'Reread: chapter 2, "One step"' in text
+
+
+@pytest.mark.parametrize(
+    ("change", "pattern"),
+    [
+        (lambda h: -h, "times -1, so the sign is wrong"),
+        (lambda h: 2 * h, "times 2"),
+        (lambda h: h * h.shape[1], "times B, the batch size"),
+        (lambda h: h / len(h), "times 1/T with T the number of steps"),
+        (lambda h: 1.37 * h, "times a constant factor"),
+        (lambda h: h + 3.0, "plus a constant"),
+        (lambda h: np.roll(h, 1, axis=0), "lags one step behind"),
+        (lambda h: np.roll(h, -1, axis=0), "one step ahead"),
+        (lambda h: h[::-1], "reverse order"),
+        (lambda h: 0 * h, "every entry is 0"),
+        (lambda h: h * (np.arange(len(h)) > 0)[:, None, None], "only the first step is wrong"),
+        (lambda h: h * (np.arange(len(h)) < 1)[:, None, None], "only the first step is right"),
+        (lambda h: np.abs(h), "except for signs"),
+    ],
+)
+def test_pattern_is_recognised(change: Callable[[Any], Any], pattern: str) -> None:
+    text = feedback("rnn_forward", changed(rnn.rnn_forward, change))
+    assert any(line.startswith("Pattern:") and pattern in line for line in text.splitlines()), text
+
+
+def test_transposed_output_is_recognised() -> None:
+    def transposed(*args: Any) -> Any:
+        dx, dh, dW_xh, dW_hh, db = bptt.rnn_step_backward(*args)
+        return dx, dh, dW_xh.T, dW_hh, db
+
+    text = feedback("rnn_step_backward", transposed)
+    assert "dW_xh has shape (2, 4), expected (4, 2)" in text
+    assert "Pattern: it is transposed" in text
+    assert "Wrong: dW_xh. Right: dx, dh_prev, dW_hh, db_h." in text
+
+
+def test_feedback_says_when_only_one_sequence_works() -> None:
+    def only_first(*args: Any) -> Any:
+        h = rnn.rnn_forward(*args)
+        h[:, 1:] = 0.5
+        return h
+
+    assert "It is right only when there is one sequence (B = 1)." in feedback(
+        "rnn_forward", only_first
+    )
+
+
+def test_missing_and_extra_keys_are_named() -> None:
+    def without_b(*args: Any) -> Any:
+        clipped = clipping.clip_by_value(*args)
+        clipped.pop(next(iter(clipped)))
+        return clipped
+
+    def with_more(*args: Any) -> Any:
+        return {**clipping.clip_by_value(*args), "extra": np.ones(2)}
+
+    assert "without the key 'W_xh'" in feedback("clip_by_value", without_b)
+    assert "extra" in feedback("clip_by_value", with_more)
+    assert "extra" not in feedback("clip_by_value", with_more, hidden=True)
+
+
+def test_wrong_number_of_values() -> None:
+    text = feedback("rnn_step_backward", lambda *a: bptt.rnn_step_backward(*a)[:4])
+    assert "returned 4 values, but 5 (dx, dh_prev, dW_xh, dW_hh, db_h) are expected" in text
+
+
+def test_one_value_where_five_are_expected() -> None:
+    text = feedback("rnn_step_backward", lambda *a: 1.0)
+    assert "one value where 5 values (dx, " in text
+
+
+def test_nan_is_named() -> None:
+    text = feedback("rnn_step", changed(rnn.rnn_step, lambda h: h * np.nan))
+    assert "h holds NaN (12 of 12 entries are not finite)" in text
+
+
+def test_floats_for_a_count_are_rejected() -> None:
+    text = feedback("count_parameters", lambda *a: float(rnn.count_parameters(*a)))
+    assert "an integer is expected" in text
+
+
+def test_prints_and_warnings_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    def noisy(*args: Any) -> Any:
+        for i in range(1000):
+            print("line", i)
+        warnings.warn("careful", stacklevel=1)
+        np.log(np.zeros(2))
+        return rnn.rnn_step(*args)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check("rnn_step", noisy)
+    shown = capsys.readouterr().out
+    assert "printed 1000 lines" in shown
+    assert shown.count("line ") < 30
+    check("rnn_step", noisy, hidden=True)
+    assert capsys.readouterr().out == "rnn_step is right in all 6 hidden calls.\n"
+
+
+def test_state_between_calls_is_noticed() -> None:
+    calls = []
+
+    def remembering(*args: Any) -> Any:
+        calls.append(1)
+        return rnn.rnn_step(*args) + (0.5 if len(calls) > 5 else 0.0)
+
+    assert "another answer when it was called a second time" in feedback("rnn_step", remembering)
+
+
+def test_endless_loop_ends() -> None:
+    def endless(*args: Any) -> Any:
+        while True:
+            try:
+                time.sleep(0.01)
+            except Exception:
+                pass
+
+    start = time.monotonic()
+    verdict = judge(get_exercise("rnn_step"), endless, limit=0.3)
+    assert time.monotonic() - start < 5
+    assert "did not finish in time" in verdict.text
+
+
+def test_not_a_function() -> None:
+    assert "rnn_step is not a function but a ndarray" in feedback("rnn_step", np.ones(3))  # type: ignore[arg-type]
+
+
+def test_unknown_exercise() -> None:
+    with pytest.raises(KeyError):
+        check("no_such_function", max)
+
+
+def test_stored_answers_fail_the_hidden_check() -> None:
+    """A table of the visible answers passes the visible check and no hidden one."""
+    exercise = get_exercise("rnn_step")
+    stored: dict[bytes, Any] = {}
+
+    def recording(*args: Any) -> Any:
+        stored[args[0].tobytes()] = rnn.rnn_step(*args)
+        return stored[args[0].tobytes()]
+
+    assert judge(exercise, recording).passed
+
+    def replaying(*args: Any) -> Any:
+        return stored.get(args[0].tobytes(), np.zeros(args[1].shape))
+
+    assert judge(exercise, replaying).passed
+    assert not judge(exercise, replaying, hidden=True).passed
+
+
+class Remote:
+    """A callable that works on copies and tells afterwards what became of them."""
+
+    is_remote_object = True
+    remote_type_name = "function"
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self.call_and_return_arguments(*args)[0]
+
+    def call_and_return_arguments(self, *args: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
+        return self.function(*copies), copies, {}
+
+
+def test_proxies_are_judged_like_functions() -> None:
+    exercise = get_exercise("rnn_step")
+    assert judge(exercise, Remote(rnn.rnn_step)).passed
+    for mistake in exercise.mistakes:
+        verdict = judge(exercise, Remote(mistake.codes[0]), hidden=True)
+        assert verdict.mistake is mistake
+
+
+def test_remote_results_get_their_sentence() -> None:
+    class Far:
+        is_remote_object = True
+
+        def __init__(self, kind: str) -> None:
+            self.remote_type_name = kind
+
+    exercise = get_exercise("rnn_step")
+    for kind, sentence in (
+        ("generator", "a generator object"),
+        ("ndarray", "array of Python objects"),
+        ("Tensor", "a PyTorch tensor"),
+        ("Secret123", "neither a number nor an array"),
+    ):
+        text = judge(exercise, Remote(lambda *args, k=kind: Far(k)), hidden=True).text
+        assert sentence in text
+        assert "Secret" not in text
+
+
+def test_feedback_replaces_the_traceback() -> None:
+    try:
+        check("rnn_step", lambda *args: None)
+    except CheckFailed as error:
+        assert error._render_traceback_() == [f"CheckFailed: {error}"]
