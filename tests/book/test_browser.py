@@ -1,0 +1,203 @@
+"""The book in a browser: themes, narrow screens, keyboard, search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from built_book import Book
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+SAMPLE = (
+    "index.html",
+    "00-start-here.html",
+    "contributing-chapters.html",
+    "claims.html",
+    "api.html",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: str) -> Iterator[Page]:
+    """A page that fails the test when it logs an error or asks another site."""
+    context = browser.new_context(base_url=server, viewport={"width": 1280, "height": 900})
+    found = context.new_page()
+    complaints: list[str] = []
+    found.on("pageerror", lambda error: complaints.append(str(error)))
+    found.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    found.on("requestfailed", lambda request: complaints.append(request.url))
+    found.on(
+        "request",
+        lambda r: None if r.url.startswith((server, "data:")) else complaints.append(r.url),
+    )
+    yield found
+    context.close()
+    assert not complaints
+
+
+def test_pages_fit_a_phone(page: Page, book: Book) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for name in [*SAMPLE, *book.chapters()]:
+        page.goto(f"/{name}")
+        page.evaluate("for (const box of document.querySelectorAll('details')) box.open = true")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        wide = page.evaluate(
+            """[...document.querySelectorAll("article *")].filter((box) => {
+                 if (box.getBoundingClientRect().right <= 391) return false;
+                 if (box.closest(".katex-mathml")) return false;
+                 for (let up = box.parentElement; up; up = up.parentElement)
+                   if (["auto", "scroll", "hidden"].includes(getComputedStyle(up).overflowX)
+                       && up.tagName !== "BODY" && up.tagName !== "HTML"
+                       && up.getBoundingClientRect().right <= 391) return false;
+                 return true;
+               }).map((box) => box.outerHTML.slice(0, 120))"""
+        )
+        assert not wide, f"{name}: {wide[:3]}"
+
+
+def test_the_theme_follows_the_system_and_the_switch(browser: Browser, server: str) -> None:
+    context = browser.new_context(base_url=server, color_scheme="dark")
+    page = context.new_page()
+    page.goto("/index.html")
+
+    def ground() -> int:
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in color.strip("rgb()").split(","))
+
+    assert ground() < 150
+    switch = page.locator(".theme-switch-button").first
+    for _ in range(3):
+        switch.click()
+        if page.evaluate("document.documentElement.dataset.mode") == "light":
+            break
+    assert ground() > 600
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.mode") == "light"
+    assert ground() > 600
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_figures_keep_their_contrast(browser: Browser, server: str, scheme: str) -> None:
+    context = browser.new_context(base_url=server, color_scheme=scheme)
+    page = context.new_page()
+    page.goto("/contributing-chapters.html")
+    weak = page.evaluate(
+        """() => {
+          const parse = (c) => c.match(/[\\d.]+/g).map(Number);
+          const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= .03928 ? v / 12.92
+            : ((v + .055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+          const ground = (box) => {
+            for (; box; box = box.parentElement) {
+              const color = parse(getComputedStyle(box).backgroundColor);
+              if (color.length < 4 || color[3] === 1) return color;
+            }
+            return [255, 255, 255];
+          };
+          const found = [];
+          for (const box of document.querySelectorAll(
+              "article :is(p, li, h1, h2, a, summary, figcaption span, td, code, svg.mpl text)")) {
+            if (!box.textContent.trim() || !box.getClientRects().length) continue;
+            if (box.closest(".headerlink")) continue;
+            const style = getComputedStyle(box);
+            const ink = parse(box.tagName === "text" ? style.fill : style.color);
+            const [a, b] = [light(ink), light(ground(box))].sort((x, y) => y - x);
+            if ((a + .05) / (b + .05) < 4.5) found.push(box.outerHTML.slice(0, 100));
+          }
+          return found;
+        }"""
+    )
+    context.close()
+    assert not weak
+
+
+def test_the_slider_moves_with_the_keyboard(page: Page) -> None:
+    page.goto("/contributing-chapters.html")
+    slider = page.locator("rnn-slider input[type=range]")
+    expect(slider).to_have_count(1)
+    note = page.locator("rnn-slider .note")
+    curve = page.locator("rnn-slider .curve").first
+    before = note.inner_text(), curve.get_attribute("d"), slider.get_attribute("aria-valuetext")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    after = note.inner_text(), curve.get_attribute("d"), slider.get_attribute("aria-valuetext")
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    page.keyboard.press("Home")
+    assert slider.input_value() == "0"
+
+
+def test_without_javascript_the_page_still_tells(browser: Browser, server: str) -> None:
+    context = browser.new_context(base_url=server, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/contributing-chapters.html")
+    expect(page.locator("rnn-slider svg.mpl")).to_be_visible()
+    expect(page.locator(".math-block .katex").first).to_be_visible()
+    question = page.locator("details.question").first
+    question.locator("summary").click()
+    expect(question.locator(".fold-body")).to_be_visible()
+    context.close()
+
+
+def test_answers_fold_out_with_the_keyboard(page: Page) -> None:
+    page.goto("/contributing-chapters.html")
+    question = page.locator("details.question").first
+    expect(question.locator(".fold-body")).to_be_hidden()
+    question.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(question.locator(".fold-body")).to_be_visible()
+
+
+def test_the_search_finds_a_word_and_leads_to_it(page: Page) -> None:
+    page.goto("/search.html?q=spectral+radius")
+    results = page.locator("#search-results li a")
+    expect(results.first).to_be_visible()
+    assert any("contributing-chapters" in str(a.get_attribute("href")) for a in results.all())
+    page.goto("/index.html")
+    page.keyboard.press("Control+K")
+    expect(page.locator("#pst-search-dialog input")).to_be_focused()
+
+
+def test_the_menu_opens_on_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/index.html")
+    page.locator("button.primary-toggle").first.click()
+    entry = page.locator("a.reference.internal", has_text="Claims ledger").first
+    expect(entry).to_be_visible()
+    entry.click()
+    expect(page.locator("article h1")).to_contain_text("Claims ledger")
+
+
+def test_the_page_can_be_downloaded(page: Page) -> None:
+    page.goto("/contributing-chapters.html")
+    page.locator(".dropdown-download-buttons > button").click()
+    link = page.locator(".dropdown-download-buttons a", has_text=".ipynb")
+    expect(link).to_be_visible()
+    reply = page.request.get(page.evaluate("(a) => a.href", link.element_handle()))
+    assert reply.ok
+    assert reply.json()["nbformat"] == 4
+
+
+def test_what_scrolls_sideways_can_be_reached(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/contributing-chapters.html")
+    page.wait_for_load_state("load")
+    code = page.locator("div.highlight pre").filter(has_text="def number").first
+    assert code.evaluate("(box) => box.scrollWidth > box.clientWidth")
+    assert code.get_attribute("tabindex") == "0"
+
+
+def test_a_link_into_a_folded_box_opens_it(page: Page, book: Book) -> None:
+    page.goto("/contributing-chapters.html")
+    page.evaluate(
+        """() => { const box = document.querySelector("details.question");
+                   box.querySelector(".fold-body").id = "inside"; location.hash = "#inside"; }"""
+    )
+    expect(page.locator("details.question").first).to_have_attribute("open", "")
