@@ -29,7 +29,7 @@ from benchmarks.measure import (
 
 SHAPES = [(1, 25, 64, 100), (32, 35, 128, 256), (64, 100, 128, 128), (128, 200, 64, 512)]
 MEMORY_SHAPE = (128, 200, 64, 512)
-LONG_SHAPE = (128, 4096, 16, 64)
+LONG_SHAPE = (256, 4096, 16, 64)
 HEADER = ["what", "shape", "this library", "compared with", "min", "median", "n", "goal"]
 Row = list[str]
 

@@ -407,6 +407,7 @@ def checkpointed_bptt(
     for start in starts[:-1]:
         h = fused.rnn_forward(x[start : start + steps], checkpoints[-1], W_xh, W_hh, b_h)
         checkpoints.append(h[-1].copy())  # a view would keep the whole segment alive
+        del h  # before the next segment needs its room
 
     dh_end: Array = np.zeros_like(h0)  # gradient of the state at the segment's end, from later ones
     sums: list[Array] = [np.zeros_like(W) for W in (W_xh, W_hh, b_h)]
@@ -419,6 +420,7 @@ def checkpointed_bptt(
             dh_segment, x_segment, h_start, h, W_xh, W_hh, dh_end, need_dx=False
         )
         sums = [total + grad for total, grad in zip(sums, grads, strict=True)]
+        del h, dh_segment
     dW_xh, dW_hh, db_h = sums
     return dh_end, dW_xh, dW_hh, db_h
 
