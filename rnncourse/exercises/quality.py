@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,8 @@ def _measure_bank(exercise: Exercise, report: Quality) -> None:
 
 
 def _measure_variants(exercise: Exercise, model: Callable[..., Any], report: Quality) -> None:
+    with suppress(ImportError):
+        import torch  # noqa: F401 - before a time limit runs
     variants = [(v.id, v.code) for v in exercise.variants]
     variants += [("model answer", model), *generic_variants(exercise, model)]
     for name, code in variants:

@@ -44,6 +44,10 @@ ASSIGNMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "teacher_forcing",
         ("shift_right", "mix_inputs", "inverse_sigmoid", "linear_decay", "free_run"),
     ),
+    "10-language-model": (
+        "language_model",
+        ("perplexity", "bits_per_character", "sample", "ngram_counts", "longest_copied_ngram"),
+    ),
 }
 
 

@@ -686,6 +686,8 @@ def loss_cases(rng, s):
     yield Case((logits + 1000, targets), "logits near 1000")
     level = np.where(np.arange(s.T * s.B) % 2, 400, -400).reshape(s.T, s.B, 1)
     yield Case((logits + level, targets), "logits near 400 at some positions and -400 at others")
+    spread = logits + 1000 * np.eye(s.V)[rng.integers(0, s.V, (s.T, s.B))]
+    yield Case((spread, targets), "one logit of each position is 1000 above the others")
     yield Case((logits, targets, np.ones((s.T, s.B), bool)), "the mask lets everything through")
 
 
