@@ -18,3 +18,4 @@ c.CourseDirectory.solution_directory = "grading/solution"
 c.CourseDirectory.db_url = f"sqlite:///{root / 'grading' / 'gradebook.db'}"
 
 configure(c, root)
+c.SealedExecute.timeout = 15  # every cell of this course takes well under a second
