@@ -156,6 +156,7 @@ def markup(text: str) -> str:
         (r'(<button class="btn search-button-field[^>]*?) aria-label="Search"', r"\1"),
         (r'(<button class="sidebar-toggle[^>]*) title="([^"]*)"', r'\1 title="\2" aria-label="\2"'),
         (r'<summary aria-label="[^"]*"', "<summary"),
+        (r'<summary>(?=<span class="toctree-toggle")', '<summary aria-label="Pages below">'),
         (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
         (r' role="doc-biblioentry"', ""),
         (r' id="(proof|exercise|solution)-content"', ""),
