@@ -19,7 +19,7 @@ from rnncourse.exercises.diagnosis import (
     same_answer,
     sizes_of_case,
 )
-from rnncourse.exercises.outcome import Outcome, run_case
+from rnncourse.exercises.outcome import NOT_WRITTEN, Outcome, run_case
 from rnncourse.exercises.spec import Case, Exercise, Mistake
 
 TIME_LIMIT = 30.0  # generous, since a first import of torch may stand in the function
@@ -178,6 +178,8 @@ def _feedback(
 ) -> str:
     failing = [found for found in findings if found]
     first = failing[0][0]
+    if NOT_WRITTEN in first.text:
+        return f"{first.text} Replace `raise NotImplementedError()` by your code."
     lines = [_headline(exercise, hidden)]
     lines.append(f"Called as {describe_call(exercise, first.case, hidden)}.")
     lines.append(first.text)

@@ -24,6 +24,7 @@ Leaves = dict[str, Any]
 
 MAX_ITEMS = 100_000
 PRINTED_LINES = 20
+NOT_WRITTEN = "is not written yet"
 
 
 class TimeLimitError(BaseException):
@@ -238,7 +239,7 @@ def _note_error(outcome: Outcome, name: str, error: BaseException) -> None:
     kind = type(error).__name__
     outcome.problem_kind = f"raised {kind}"
     if isinstance(error, NotImplementedError):
-        outcome.problem = f"{name} is not written yet: it raised NotImplementedError."
+        outcome.problem = f"{name} {NOT_WRITTEN}."
     elif isinstance(error, RecursionError):
         outcome.problem = (
             f"{name} called itself until Python gave up (RecursionError). "

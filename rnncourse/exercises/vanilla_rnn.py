@@ -115,6 +115,40 @@ def _(x_t, h_prev, W_xh, W_hh, b_h):
 
 
 @rnn_step.mistake(
+    "input-weight-not-transposed",
+    "`W_xh` is used without its transpose",
+    "It runs only when D = H, and then gives wrong numbers. `W_xh` has one row per unit; your "
+    "inputs are rows of length D.",
+)
+def _(x_t, h_prev, W_xh, W_hh, b_h):
+    return np.tanh(x_t @ W_xh + h_prev @ W_hh.T + b_h)
+
+
+@rnn_step.mistake(
+    "weights-not-transposed",
+    "neither weight matrix is transposed",
+    "Weights have one row per unit. A row of inputs times such a matrix needs it turned.",
+)
+def _(x_t, h_prev, W_xh, W_hh, b_h):
+    return np.tanh(x_t @ W_xh + h_prev @ W_hh + b_h)
+
+
+@rnn_step.mistake(
+    "weights-on-the-left",
+    "the weights stand to the left, as if the batch were columns",
+    "The equation of the chapter is about one column. Your batch holds one sequence per row: "
+    "transpose the whole equation.",
+)
+def _(x_t, h_prev, W_xh, W_hh, b_h):
+    return np.tanh(W_xh @ x_t + W_hh @ h_prev + b_h)
+
+
+@rnn_step.form("weights-on-the-left")
+def _(x_t, h_prev, W_xh, W_hh, b_h):
+    return np.tanh(W_xh @ x_t + W_hh @ h_prev + b_h[:, None])
+
+
+@rnn_step.mistake(
     "reshape-for-transpose",
     "`W_xh` is reshaped where it should be transposed",
     "`reshape` keeps the order in memory and cuts it into new rows; a transpose exchanges rows "
@@ -455,6 +489,21 @@ def _(x, h0, W_xh, W_hh, b_h):
 
 
 @rnn_forward.mistake(
+    "weights-not-transposed",
+    "neither weight matrix is transposed",
+    "It runs only when D = H, and then gives wrong numbers. Use the step that you have already "
+    "written.",
+    section="02-vanilla-rnn: One step",
+)
+def _(x, h0, W_xh, W_hh, b_h):
+    h, h_t = [], h0
+    for x_t in x:
+        h_t = np.tanh(x_t @ W_xh + h_t @ W_hh + b_h)
+        h.append(h_t)
+    return np.array(h)
+
+
+@rnn_forward.mistake(
     "state-ignored",
     "no step uses a state",
     "Change `x[0]`: only your `h[0]` changes, and `h0` changes nothing. What must step t "
@@ -575,6 +624,16 @@ def _(h, W_hy, b_y):
 )
 def _(h, W_hy, b_y):
     return np.tanh(h @ W_hy.T + b_y)
+
+
+@readout.mistake(
+    "weight-not-transposed",
+    "`W_hy` is used without its transpose",
+    "It runs only when V = H, and then gives wrong numbers. `W_hy` has one row per class; your "
+    "states are rows of length H.",
+)
+def _(h, W_hy, b_y):
+    return h @ W_hy + b_y
 
 
 @readout.mistake(
