@@ -8,6 +8,7 @@ no files but its own. The last two talk over a wire that carries numbers and tex
 An nbgrader course switches it on with two lines in its ``nbgrader_config.py``::
 
     from rnncourse.grading.nbgrader_plug import configure
+
     configure(get_config(), ".")
 
 Importing this package imports neither nbgrader nor anything of a sandbox.

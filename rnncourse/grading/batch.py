@@ -37,7 +37,6 @@ from .launch import (
     stop,
 )
 from .notebooks import (
-    SourceNotebook,
     UnreadableNotebookError,
     clean_text,
     fill_in,
@@ -289,18 +288,17 @@ class Coordinator:
         GradingUnavailableError
             If there is no sandbox.
         """
-        from .gradebook import load_sources, open_gradebook
+        from .gradebook import load_layout, load_sources, open_gradebook
 
         started = time.monotonic()
         if self._options.scheduler is None:
             ensure_available()
         with only_coordinator(self._course):
-            self._gradebook = open_gradebook(
-                self._course.db_url, self._course.coursedir.course_id
-            )
+            self._gradebook = open_gradebook(self._course.db_url, self._course.coursedir.course_id)
             try:
                 folders = self._course.sources(self._assignment)
                 self._sources = load_sources(self._gradebook, self._assignment, folders)
+                self._layout = load_layout(self._gradebook, self._assignment)
                 self._profile = self._make_profile()
                 self._extra_files = self._instructors_files()
                 self._source_digest = self._digest_sources()
@@ -451,9 +449,7 @@ class Coordinator:
             cells, positions = runnable(notebook, source)
             prepared.notebooks[name] = notebook
             prepared.positions[name] = positions
-            prepared.tasks[name] = Task(
-                cells, source.plain, source.answers(), files, self._profile
-            )
+            prepared.tasks[name] = Task(cells, source.plain, source.answers(), files, self._profile)
         prepared.review += [f"{n}.ipynb: {why}" for n, why in prepared.unreadable.items()]
         return prepared
 
@@ -542,7 +538,7 @@ class Coordinator:
             with transaction(self._gradebook) as session:
                 return save(
                     session,
-                    self._assignment,
+                    self._layout,
                     student,
                     prepared.notebooks,
                     prepared.unreadable,

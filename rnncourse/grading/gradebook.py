@@ -10,7 +10,8 @@ import contextlib
 import datetime
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -147,9 +148,60 @@ def transaction(gradebook: Any) -> Iterator[Any]:
         session.expunge_all()
 
 
+@dataclass(frozen=True)
+class NotebookLayout:
+    """Keys of a notebook's cells in the database.
+
+    Attributes
+    ----------
+    key, name : str
+    graded : dict of str to (str, float)
+        Key and points of every graded cell and task.
+    commented : dict of str to str
+        Key of every solution cell and task.
+    """
+
+    key: str
+    name: str
+    graded: dict[str, tuple[str, float]]
+    commented: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Keys of an assignment in the database, read once per run.
+
+    Attributes
+    ----------
+    key : str
+    due : datetime or None
+    notebooks : tuple of NotebookLayout
+    """
+
+    key: str
+    due: datetime.datetime | None
+    notebooks: tuple[NotebookLayout, ...]
+
+
+def load_layout(gradebook: Any, assignment: str) -> Layout:
+    """Read the keys under which marks of an assignment are stored."""
+    row = gradebook.find_assignment(assignment)
+    notebooks = []
+    for notebook in row.notebooks:
+        graded = {
+            cell.name: (cell.id, float(cell.max_score))
+            for cell in (*notebook.grade_cells, *notebook.task_cells)
+        }
+        commented = {
+            cell.name: cell.id for cell in (*notebook.solution_cells, *notebook.task_cells)
+        }
+        notebooks.append(NotebookLayout(notebook.id, notebook.name, graded, commented))
+    return Layout(row.id, row.duedate, tuple(notebooks))
+
+
 def save(
     session: Any,
-    assignment: str,
+    layout: Layout,
     student: str,
     notebooks: Mapping[str, Any],
     unreadable: Mapping[str, str],
@@ -164,7 +216,8 @@ def save(
     Parameters
     ----------
     session : sqlalchemy session
-    assignment, student : str
+    layout : Layout
+    student : str
     notebooks : mapping of str to NotebookNode
         The graded notebooks, whose outputs hold the marks.
     unreadable : mapping of str to str
@@ -179,131 +232,163 @@ def save(
     Returns
     -------
     dict
-        Automatic score and maximum of each notebook.
+        Score and maximum of each notebook.
     """
-    from nbgrader import api, utils
+    from nbgrader import api
 
-    if session.get(api.Student, student) is None:
-        if not create_student:
-            raise api.MissingEntry(f"No student with ID '{student}' exists in the database")
-        session.add(api.Student(id=student))
-        session.flush()
-    row = session.query(api.Assignment).filter(api.Assignment.name == assignment).one()
-    submission = (
-        session.query(api.SubmittedAssignment)
-        .filter_by(assignment_id=row.id, student_id=student)
-        .one_or_none()
-    )
-    if submission is None:
-        submission = api.SubmittedAssignment(
-            id=api.new_uuid(), assignment_id=row.id, student_id=student
-        )
-        session.add(submission)
-    if timestamp is not None:
-        submission.timestamp = timestamp
-    due = row.duedate
-    if due is not None and submission.extension is not None:
-        due += submission.extension
-    late = 0.0
-    if due is not None and submission.timestamp is not None:
-        late = max(0.0, (submission.timestamp - due).total_seconds())
-    session.flush()
+    submission, late = _submission(session, api, layout, student, timestamp, create_student)
+    table = api.SubmittedNotebook.__table__
+    known = {
+        row.notebook_id: row
+        for row in session.execute(table.select().where(table.c.assignment_id == submission))
+    }
     totals = {}
-    for notebook in row.notebooks:
-        submitted = (
-            session.query(api.SubmittedNotebook)
-            .filter_by(notebook_id=notebook.id, assignment_id=submission.id)
-            .one_or_none()
-        )
-        if submitted is None:
-            submitted = api.SubmittedNotebook(
-                id=api.new_uuid(), notebook_id=notebook.id, assignment_id=submission.id
-            )
-            session.add(submitted)
-            session.flush()
-        marks, remarks = _rows(session, api, notebook, submitted)
-        reason = unreadable.get(notebook.name)
+    for notebook in layout.notebooks:
+        row = known.get(notebook.key)
+        key = row.id if row is not None else api.new_uuid()
+        flagged = bool(row.flagged) if row is not None else False
+        if row is None:
+            facts = {"id": key, "notebook_id": notebook.key, "assignment_id": submission}
+            session.execute(table.insert().values(flagged=False, **facts))
+        marks = _marks(session, api, notebook, key)
+        remarks = _remarks(session, api, notebook, key)
+        ours = any((c["auto_comment"] or "").startswith(UNGRADED_PREFIX) for c in remarks.values())
         if notebook.name in notebooks:
-            _fill(notebooks[notebook.name], marks, remarks, utils)
-            # Take back only the flag that this program itself once set.
-            if any((c.auto_comment or "").startswith(UNGRADED_PREFIX) for c in remarks.values()):
-                submitted.flagged = False
-            for name, comment in remarks.items():
-                if (comment.auto_comment or "").startswith(UNGRADED_PREFIX):
-                    comment.auto_comment = _no_response(notebooks[notebook.name], name, utils)
-        elif reason is not None:
-            submitted.flagged = True
-            for grade in marks.values():
-                grade.auto_score = 0.0
-                grade.needs_manual_grade = True
-            for comment in remarks.values():
-                comment.auto_comment = UNGRADED_PREFIX + reason
-        score = sum(_score(grade) for grade in marks.values())
-        submitted.late_submission_penalty = None
-        if late > 0:
-            wanted = penalty(student, score, late)
-            if wanted is not None:
-                submitted.late_submission_penalty = min(max(wanted, 0.0), score)
-        most = sum(cell.max_score for cell in (*notebook.grade_cells, *notebook.task_cells))
-        totals[notebook.name] = (score, most)
-    session.flush()
+            _judge(notebooks[notebook.name], marks, remarks)
+            flagged = flagged and not ours  # take back only what this program itself once set
+        elif notebook.name in unreadable:
+            flagged = True
+            for mark in marks.values():
+                mark |= {"auto_score": 0.0, "needs_manual_grade": True}
+            for remark in remarks.values():
+                remark["auto_comment"] = UNGRADED_PREFIX + unreadable[notebook.name]
+        _write(session, api.Grade.__table__, marks.values())
+        _write(session, api.Comment.__table__, remarks.values())
+        score = sum(_score(mark) for mark in marks.values())
+        wanted = penalty(student, score, late) if late > 0 else None
+        session.execute(
+            table.update()
+            .where(table.c.id == key)
+            .values(
+                flagged=flagged,
+                late_submission_penalty=None if wanted is None else min(max(wanted, 0.0), score),
+            )
+        )
+        totals[notebook.name] = (score, sum(points for _, points in notebook.graded.values()))
     return totals
 
 
-def _rows(
-    session: Any, api: Any, notebook: Any, submitted: Any
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Marks and comments by cell, adding those that a changed assignment made necessary."""
-    marks = {
-        row.cell_id: row for row in session.query(api.Grade).filter_by(notebook_id=submitted.id)
-    }
-    remarks = {
-        row.cell_id: row for row in session.query(api.Comment).filter_by(notebook_id=submitted.id)
-    }
-    graded = [*notebook.grade_cells, *notebook.task_cells]
-    commented = [*notebook.solution_cells, *notebook.task_cells]
-    for cell in graded:
-        if cell.id not in marks:
-            marks[cell.id] = api.Grade(
-                id=api.new_uuid(), cell_id=cell.id, notebook_id=submitted.id
-            )
-            session.add(marks[cell.id])
-    for cell in commented:
-        if cell.id not in remarks:
-            remarks[cell.id] = api.Comment(
-                id=api.new_uuid(), cell_id=cell.id, notebook_id=submitted.id
-            )
-            session.add(remarks[cell.id])
-    return (
-        {cell.name: marks[cell.id] for cell in graded},
-        {cell.name: remarks[cell.id] for cell in commented},
-    )
+def _submission(
+    session: Any,
+    api: Any,
+    layout: Layout,
+    student: str,
+    timestamp: datetime.datetime | None,
+    create_student: bool,
+) -> tuple[str, float]:
+    """Find or add the submission; return its key and how many seconds it is late."""
+    table = api.SubmittedAssignment.__table__
+    condition = (table.c.assignment_id == layout.key) & (table.c.student_id == student)
+    row = session.execute(table.select().where(condition)).first()
+    extension = None
+    if row is None:
+        students = api.Student.__table__
+        if session.execute(students.select().where(students.c.id == student)).first() is None:
+            if not create_student:
+                raise api.MissingEntry(f"No student with ID '{student}' exists in the database")
+            session.execute(students.insert().values(id=student))
+        key = api.new_uuid()
+        facts = {"assignment_id": layout.key, "student_id": student, "timestamp": timestamp}
+        session.execute(table.insert().values(id=key, **facts))
+    else:
+        key, extension = row.id, row.extension
+        if timestamp is None:
+            timestamp = row.timestamp
+        elif timestamp != row.timestamp:
+            session.execute(table.update().where(table.c.id == key).values(timestamp=timestamp))
+    if layout.due is None or timestamp is None:
+        return key, 0.0
+    due = layout.due if extension is None else layout.due + extension
+    return key, max(0.0, (timestamp - due).total_seconds())
 
 
-def _fill(notebook: Any, marks: dict[str, Any], remarks: dict[str, Any], utils: Any) -> None:
+def _marks(session: Any, api: Any, notebook: NotebookLayout, key: str) -> dict[str, dict[str, Any]]:
+    """Marks by cell, with new ones where a changed assignment made them necessary."""
+    table = api.Grade.__table__
+    rows = {
+        row.cell_id: dict(row._mapping)
+        for row in session.execute(table.select().where(table.c.notebook_id == key))
+    }
+    fresh = {"auto_score": None, "manual_score": None, "extra_credit": None}
+    return {
+        name: rows.get(cell)
+        or fresh
+        | {"new": True, "id": api.new_uuid(), "cell_id": cell, "notebook_id": key}
+        | {"needs_manual_grade": True}
+        for name, (cell, _) in notebook.graded.items()
+    }
+
+
+def _remarks(
+    session: Any, api: Any, notebook: NotebookLayout, key: str
+) -> dict[str, dict[str, Any]]:
+    """Comments by cell, likewise."""
+    table = api.Comment.__table__
+    rows = {
+        row.cell_id: dict(row._mapping)
+        for row in session.execute(table.select().where(table.c.notebook_id == key))
+    }
+    fresh = {"auto_comment": None, "manual_comment": None}
+    return {
+        name: rows.get(cell)
+        or fresh | {"new": True, "id": api.new_uuid(), "cell_id": cell, "notebook_id": key}
+        for name, cell in notebook.commented.items()
+    }
+
+
+def _write(session: Any, table: Any, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert what is new and update what this program may change of the rest."""
+    from sqlalchemy import bindparam
+
+    new: list[dict[str, Any]] = []
+    old: list[dict[str, Any]] = []
+    for row in rows:
+        (new if row.pop("new", False) else old).append(row)
+    if new:
+        session.execute(table.insert(), new)
+    if old:
+        ours = ("auto_score", "needs_manual_grade", "auto_comment")
+        columns = [name for name in ours if name in table.c]
+        statement = (
+            table.update()
+            .where(table.c.id == bindparam("key"))
+            .values({name: bindparam(f"new_{name}") for name in columns})
+        )
+        values = [
+            {"key": row["id"]} | {f"new_{name}": row[name] for name in columns} for row in old
+        ]
+        session.execute(statement, values)
+
+
+def _judge(
+    notebook: Any, marks: dict[str, dict[str, Any]], remarks: dict[str, dict[str, Any]]
+) -> None:
     """What nbgrader's SaveAutoGrades does, without a query and a commit for every cell."""
+    from nbgrader import utils
+
     for cell in notebook.cells:
         data = cell.metadata.get("nbgrader", {})
         name = data.get("grade_id")
         if utils.is_grade(cell) and name in marks:
-            grade = marks[name]
-            grade.auto_score = utils.determine_grade(cell)[0]
-            grade.needs_manual_grade = grade.manual_score is not None or grade.auto_score is None
-        if (utils.is_solution(cell) or utils.is_task(cell)) and name in remarks:
-            comment = remarks[name]
-            if not (comment.auto_comment or "").startswith(UNGRADED_PREFIX):
-                comment.auto_comment = _no_response(notebook, name, utils)
-
-
-def _no_response(notebook: Any, name: str, utils: Any) -> str | None:
-    for cell in notebook.cells:
-        data = cell.metadata.get("nbgrader", {})
-        if data.get("grade_id") == name and not utils.is_task(cell):
+            score = utils.determine_grade(cell)[0]
+            by_hand = marks[name]["manual_score"] is not None or score is None
+            marks[name] |= {"auto_score": score, "needs_manual_grade": by_hand}
+        if name in remarks and (utils.is_solution(cell) or utils.is_task(cell)):
             same = data.get("checksum") == utils.compute_checksum(cell)
-            return "No response." if same else None
-    return None
+            empty = same and not utils.is_task(cell)
+            remarks[name]["auto_comment"] = "No response." if empty else None
 
 
-def _score(grade: Any) -> float:
-    base = grade.manual_score if grade.manual_score is not None else grade.auto_score
-    return float(base or 0.0) + float(grade.extra_credit or 0.0)
+def _score(mark: Mapping[str, Any]) -> float:
+    base = mark["manual_score"] if mark["manual_score"] is not None else mark["auto_score"]
+    return float(base or 0.0) + float(mark["extra_credit"] or 0.0)

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import platform
-import select
 import shutil
 import socket
 import subprocess
@@ -306,7 +305,7 @@ class Parent:
         self._scratch.chmod(0o755)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         number = theirs.fileno()
         self.process = subprocess.Popen(
             _command(role, profile, self._scratch, number),
@@ -640,5 +639,3 @@ class _Run:
 def _not_run(text: str) -> Result:
     error = {"kind": "time", "name": "NotRun", "text": text, "trace": "", "where": ""}
     return {"passed": False, "score": None, "error": error, "outputs": [], "detail": text}
-
-

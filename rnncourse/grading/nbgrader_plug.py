@@ -118,9 +118,7 @@ class SealedExecute(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
         cells, positions = runnable(nb, source)
         use_torch = self.torch if self.torch is not None else "import torch" in source.text()
         preload = ("numpy", "torch") if use_torch else ("numpy",)
-        profile = launch.Profile(
-            preload, bool(use_torch), tuple(self.trusted_path), self.limits()
-        )
+        profile = launch.Profile(preload, bool(use_torch), tuple(self.trusted_path), self.limits())
         task = launch.Task(cells, source.plain, source.answers(), {}, profile)
         fill_in(nb, positions, launch.grade_task(task))
         return nb, resources
@@ -153,9 +151,9 @@ class SealedAutograde(nbgrader_autograde.Autograde):  # type: ignore[misc, unuse
     trust_submissions = Bool(
         False, help="Run submissions without a sandbox: only for one's own work."
     ).tag(config=True)
-    scheduler = Unicode(
-        None, allow_none=True, help="Address of a Dask scheduler to grade on."
-    ).tag(config=True)
+    scheduler = Unicode(None, allow_none=True, help="Address of a Dask scheduler to grade on.").tag(
+        config=True
+    )
     quiet = Bool(False, help="No progress bar.").tag(config=True)
     last_summary: Summary | None = None
 

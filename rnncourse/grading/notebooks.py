@@ -255,7 +255,7 @@ def rebuild(cells: Sequence[tuple[str, str, str | None]], source: SourceNotebook
     NotebookNode
         Every test and every read-only cell says what the gradebook says; missing ones are added.
     """
-    from nbformat import v4
+    from nbformat import from_dict
 
     last = {name: index for index, (_, _, name) in enumerate(cells) if name in source.cells}
     placed: list[tuple[str, str, SourceCell | None]] = []
@@ -270,28 +270,33 @@ def rebuild(cells: Sequence[tuple[str, str, str | None]], source: SourceNotebook
             text = _harmless(text)
         placed.append((known.cell_type, text, known))
     _add_missing(placed, source)
-    notebook = v4.new_notebook()
+    nodes = []
     for index, (kind, text, known) in enumerate(placed):
-        make = {
-            "code": v4.new_code_cell,
-            "markdown": v4.new_markdown_cell,
-            "raw": v4.new_raw_cell,
-        }[kind]
-        cell = make(source=text, id=f"cell-{index}")
+        metadata: dict[str, Any] = {}
         if known is not None:
-            cell.metadata["nbgrader"] = known.metadata()
+            metadata["nbgrader"] = known.metadata()
             if known.locked:
-                cell.metadata["editable"] = False
-                cell.metadata["deletable"] = False
-        notebook.cells.append(cell)
-    if source.kernelspec:
-        notebook.metadata["kernelspec"] = dict(source.kernelspec)
-    return notebook
+                metadata |= {"editable": False, "deletable": False}
+        node: dict[str, Any] = {
+            "cell_type": kind,
+            "id": f"cell-{index}",
+            "metadata": metadata,
+            "source": text,
+        }
+        if kind == "code":
+            node |= {"execution_count": None, "outputs": []}
+        nodes.append(node)
+    return from_dict(
+        {
+            "cells": nodes,
+            "metadata": {"kernelspec": dict(source.kernelspec)} if source.kernelspec else {},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+    )
 
 
-def _add_missing(
-    placed: list[tuple[str, str, SourceCell | None]], source: SourceNotebook
-) -> None:
+def _add_missing(placed: list[tuple[str, str, SourceCell | None]], source: SourceNotebook) -> None:
     """Put back deleted tests, read-only cells and tasks, each after the one that precedes it."""
     position = {cell.name: index for index, (_, _, cell) in enumerate(placed) if cell is not None}
     before: str | None = None

@@ -5,6 +5,8 @@ something it must not have prints ``GOT`` and what it got. A few hold an honest 
 say which marks are earned.
 """
 
+# ruff: noqa: E501 - the lines are code in strings
+
 from __future__ import annotations
 
 import json
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from courses import ANSWERS, SmallCourse, cell, solution, tests
+from courses import ANSWERS, SmallCourse, cell, marked, solution
 from nbformat import v4
 
 Build = Callable[[SmallCourse, Path], None]
@@ -54,9 +56,11 @@ def course_cells() -> list[Any]:
     """An assignment whose tests use the ways of testing that attacks aim at."""
     stub = "### BEGIN SOLUTION\n    {}\n    ### END SOLUTION"
     return [
-        cell("import numpy as np\n\ndef close(a, b):\n    return np.allclose(a, b)\n\nDATA = [3, 4]"),
+        cell(
+            "import numpy as np\n\ndef close(a, b):\n    return np.allclose(a, b)\n\nDATA = [3, 4]"
+        ),
         solution(f"def double(x):\n    {stub.format('return 2 * np.asarray(x)')}", "double"),
-        tests(
+        marked(
             "assert np.allclose(double([1.0, 2.0]), [2.0, 4.0])\n"
             "### BEGIN HIDDEN TESTS\n"
             "secret = np.array([31337.25, -7.5])\n"
@@ -65,7 +69,7 @@ def course_cells() -> list[Any]:
             "test_double",
         ),
         solution(f"def mean(x):\n    {stub.format('return sum(x) / len(x)')}", "mean"),
-        tests(
+        marked(
             "assert mean(DATA) == 3.5\n"
             "assert abs(mean([1, 2, 4.5]) - 2.5) < 1e-9\n"
             "### BEGIN HIDDEN TESTS\n"
@@ -74,7 +78,7 @@ def course_cells() -> list[Any]:
             "test_mean",
         ),
         solution(f"def scale(x):\n    {stub.format('return np.asarray(x) / np.max(x)')}", "scale"),
-        tests(
+        marked(
             "assert (scale([1.0, 4.0]) == np.array([0.25, 1.0])).all()\n"
             "assert close(scale([2.0, 5.0]), [0.4, 1.0])\n"
             "assert scale([2.0, 8.0]).shape == (2,)\n"
@@ -82,7 +86,7 @@ def course_cells() -> list[Any]:
             "test_scale",
         ),
         solution(f"def apply(f, x):\n    {stub.format('return [f(v) for v in x]')}", "apply"),
-        tests(
+        marked(
             "calls = []\n"
             "def square(v):\n    calls.append(v)\n    return v * v\n"
             "assert apply(square, [1, 2, 3]) == [1, 4, 9]\n"
@@ -90,7 +94,7 @@ def course_cells() -> list[Any]:
             "test_apply",
         ),
         solution(f"def parts(n):\n    {stub.format('return list(range(n))')}", "parts"),
-        tests(
+        marked(
             "got = parts(4)\n"
             "points = 0.0\n"
             "points += 0.5 * (len(got) == 4)\n"
@@ -300,11 +304,24 @@ KERNEL = {
     "fork-and-stay": "import os\nif os.fork() == 0:\n    pass",
     "fork-in-call": "import os\ndef answer(x):\n    os.fork()\n    return 3.5",
 }
-OFTEN = set(
-    "patch-allclose always-equal float-subclass array-subclass method-allclose everything-mock "
-    "shadow-numpy shadow-helper ast-transformer exit-zero segfault raise-hostile patch-runner "
-    "garbage-search hostile-iterator deep-list".split()
-)
+OFTEN = {
+    "patch-allclose",
+    "always-equal",
+    "float-subclass",
+    "array-subclass",
+    "method-allclose",
+    "everything-mock",
+    "shadow-numpy",
+    "shadow-helper",
+    "ast-transformer",
+    "exit-zero",
+    "segfault",
+    "raise-hostile",
+    "patch-runner",
+    "garbage-search",
+    "hostile-iterator",
+    "deep-list",
+}
 # A list of four wrong numbers has the right length, too, and the test gives half a point for that.
 PARTLY = {"always-equal": {"test_parts": 0.5}}
 for _name, _source in KERNEL.items():
@@ -559,7 +576,9 @@ def _(notebook: Any) -> None:
 
 @changed("html-in-markdown", often=True)
 def _(notebook: Any) -> None:
-    text = "<script>alert('XSS')</script><img src=x onerror=alert(1)> ![t](http://tracker.example/x)"
+    text = (
+        "<script>alert('XSS')</script><img src=x onerror=alert(1)> ![t](http://tracker.example/x)"
+    )
     notebook["cells"].append(
         {"cell_type": "markdown", "metadata": {}, "source": text, "id": "z", "attachments": {}}
     )
@@ -744,7 +763,14 @@ def _(course: SmallCourse, folder: Path) -> None:
 def _(course: SmallCourse, folder: Path) -> None:
     put(folder, notebook_of(course, {}))
     evil = "import builtins\nbuiltins.EVIL = True\ndef allclose(*a, **k): return True\n"
-    for name in ("numpy", "sitecustomize", "usercustomize", "nbgrader_config", "conftest", "inside"):
+    for name in (
+        "numpy",
+        "sitecustomize",
+        "usercustomize",
+        "nbgrader_config",
+        "conftest",
+        "inside",
+    ):
         (folder / f"{name}.py").write_text(evil)
     for name in ("rnncourse", ".ipython/profile_default/startup", "nbgrader"):
         (folder / name).mkdir(parents=True)
@@ -781,92 +807,204 @@ def _(course: SmallCourse, folder: Path) -> None:
 def tries(name: str, body: str, *, often: bool = False) -> None:
     """An attack whose every line of reaching out is tried, and whose success is printed."""
     indented = "\n".join("    " + line for line in body.splitlines())
-    code(name, "environment", f"try:\n{indented}\nexcept BaseException as e:\n    print(e)", often=often)
+    code(
+        name,
+        "environment",
+        f"try:\n{indented}\nexcept BaseException as e:\n    print(e)",
+        often=often,
+    )
 
 
-tries("read-course", "import os\nfor d in ('{root}', '/work', '/root/.ssh', '/home'):\n"
-      "    for b, ds, fs in os.walk(d):\n        for f in fs:\n"
-      "            if b != '/home/student': print('GOT', b, f)", often=True)
+tries(
+    "read-course",
+    "import os\nfor d in ('{root}', '/work', '/root/.ssh', '/home'):\n"
+    "    for b, ds, fs in os.walk(d):\n        for f in fs:\n"
+    "            if b != '/home/student': print('GOT', b, f)",
+    often=True,
+)
 tries("read-gradebook", "print('GOT', open('{root}/gradebook.db', 'rb').read(10))", often=True)
 tries("read-source", "print('GOT', open('{root}/source/ps/ps.ipynb').read(50))")
 tries("read-others", "import glob\nfor p in glob.glob('{root}/submitted/*/*/*'): print('GOT', p)")
-tries("read-library", "import glob\nfor p in glob.glob('/**/exercises/*.py', recursive=True):\n"
-      "    print('GOT', p)\nfor p in glob.glob('/**/trusted.py', recursive=True): print('GOT', p)")
+tries(
+    "read-library",
+    "import glob\nfor p in glob.glob('/**/exercises/*.py', recursive=True):\n"
+    "    print('GOT', p)\nfor p in glob.glob('/**/trusted.py', recursive=True): print('GOT', p)",
+)
 tries("read-shadow", "print('GOT', open('/etc/shadow').read(9))")
-tries("environment-tokens", "import os\nfor k, v in os.environ.items():\n"
-      "    if 'canary' in v or 'TOKEN' in k: print('GOT', k, v)", often=True)
-tries("proc-environment", "import glob\nfor p in glob.glob('/proc/*/environ') + ['/proc/self/environ']:\n"
-      "    try: d = open(p).read()\n    except OSError: continue\n    print('GOT', p, len(d))")
+tries(
+    "environment-tokens",
+    "import os\nfor k, v in os.environ.items():\n"
+    "    if 'canary' in v or 'TOKEN' in k: print('GOT', k, v)",
+    often=True,
+)
+tries(
+    "proc-environment",
+    "import glob\nfor p in glob.glob('/proc/*/environ') + ['/proc/self/environ']:\n"
+    "    try: d = open(p).read()\n    except OSError: continue\n    print('GOT', p, len(d))",
+)
 tries("proc-parents", "import os\nfor p in os.listdir('/proc'): print('GOT', p)", often=True)
 tries("proc-memory", "print('GOT', open('/proc/self/mem', 'rb').seek(0))")
-tries("mount-proc", "import ctypes\nl = ctypes.CDLL(None, use_errno=True)\n"
-      "r = l.mount(b'proc', b'/proc', b'proc', 0, None)\nif r == 0: print('GOT', 'mount')", often=True)
-tries("unmount", "import ctypes\nl = ctypes.CDLL(None)\nfor t in (b'/proc', b'/tmp', b'/home/student'):\n"
-      "    if l.umount2(t, 2) == 0: print('GOT', t)")
-tries("new-user-namespace", "import ctypes\nif ctypes.CDLL(None).unshare(0x10000000) == 0:\n"
-      "    print('GOT', 'namespace')", often=True)
-tries("clone-namespace", "import ctypes\nl = ctypes.CDLL(None)\n"
-      "r = l.syscall(56, 0x10000000 | 17, 0, 0, 0, 0)\nif r == 0:\n    import os; os._exit(0)\n"
-      "if r > 0: print('GOT', r)")
-tries("clone3-namespace", "import ctypes\nl = ctypes.CDLL(None, use_errno=True)\n"
-      "b = (ctypes.c_uint64 * 11)(0x10000000, 0, 0, 0, 17)\nr = l.syscall(435, b, 88)\n"
-      "if r == 0:\n    import os; os._exit(0)\nif r > 0: print('GOT', r)")
-tries("ptrace", "import ctypes\nl = ctypes.CDLL(None)\nl.ptrace.restype = ctypes.c_long\n"
-      "for p in range(1, 9):\n    if l.ptrace(16, p, 0, 0) == 0: print('GOT', p)", often=True)
-tries("become-root", "import os\nfor f in (os.setuid, os.setgid):\n    try: f(0); print('GOT', 'root')\n"
-      "    except OSError: pass\nif os.geteuid() == 0: print('GOT', 'root')\n"
-      "import subprocess\nr = subprocess.run('sudo -n id || su -c id', shell=True, capture_output=True)\n"
-      "if b'uid=0' in r.stdout: print('GOT', r.stdout)", often=True)
-tries("network-tcp", "import socket\ns = socket.create_connection(('127.0.0.1', {port}), 2)\n"
-      "s.sendall(b'stolen')\nprint('GOT', 'network')", often=True)
+tries(
+    "mount-proc",
+    "import ctypes\nl = ctypes.CDLL(None, use_errno=True)\n"
+    "r = l.mount(b'proc', b'/proc', b'proc', 0, None)\nif r == 0: print('GOT', 'mount')",
+    often=True,
+)
+tries(
+    "unmount",
+    "import ctypes\nl = ctypes.CDLL(None)\nfor t in (b'/proc', b'/tmp', b'/home/student'):\n"
+    "    if l.umount2(t, 2) == 0: print('GOT', t)",
+)
+tries(
+    "new-user-namespace",
+    "import ctypes\nif ctypes.CDLL(None).unshare(0x10000000) == 0:\n    print('GOT', 'namespace')",
+    often=True,
+)
+tries(
+    "clone-namespace",
+    "import ctypes\nl = ctypes.CDLL(None)\n"
+    "r = l.syscall(56, 0x10000000 | 17, 0, 0, 0, 0)\nif r == 0:\n    import os; os._exit(0)\n"
+    "if r > 0: print('GOT', r)",
+)
+tries(
+    "clone3-namespace",
+    "import ctypes\nl = ctypes.CDLL(None, use_errno=True)\n"
+    "b = (ctypes.c_uint64 * 11)(0x10000000, 0, 0, 0, 17)\nr = l.syscall(435, b, 88)\n"
+    "if r == 0:\n    import os; os._exit(0)\nif r > 0: print('GOT', r)",
+)
+tries(
+    "ptrace",
+    "import ctypes\nl = ctypes.CDLL(None)\nl.ptrace.restype = ctypes.c_long\n"
+    "for p in range(1, 9):\n    if l.ptrace(16, p, 0, 0) == 0: print('GOT', p)",
+    often=True,
+)
+tries(
+    "become-root",
+    "import os\nfor f in (os.setuid, os.setgid):\n    try: f(0); print('GOT', 'root')\n"
+    "    except OSError: pass\nif os.geteuid() == 0: print('GOT', 'root')\n"
+    "import subprocess\nr = subprocess.run('sudo -n id || su -c id', shell=True, capture_output=True)\n"
+    "if b'uid=0' in r.stdout: print('GOT', r.stdout)",
+    often=True,
+)
+tries(
+    "network-tcp",
+    "import socket\ns = socket.create_connection(('127.0.0.1', {port}), 2)\n"
+    "s.sendall(b'stolen')\nprint('GOT', 'network')",
+    often=True,
+)
 tries("network-dns", "import socket\nprint('GOT', socket.getaddrinfo('example.org', 80))")
-tries("network-udp", "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-      "s.sendto(b'x', ('8.8.8.8', 53))\nprint('GOT', 'udp')")
-tries("network-vsock", "import socket\ns = socket.socket(40, socket.SOCK_STREAM)\nprint('GOT', 'vsock')")
+tries(
+    "network-udp",
+    "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    "s.sendto(b'x', ('8.8.8.8', 53))\nprint('GOT', 'udp')",
+)
+tries(
+    "network-vsock",
+    "import socket\ns = socket.socket(40, socket.SOCK_STREAM)\nprint('GOT', 'vsock')",
+)
 tries("network-netlink", "import socket\ns = socket.socket(16, 3, 0)\nprint('GOT', 'netlink')")
 tries("network-packet", "import socket\ns = socket.socket(17, 3, 768)\nprint('GOT', 'packet')")
-tries("abstract-socket", "import socket\ns = socket.socket(socket.AF_UNIX)\n"
-      "s.connect('\\0rnncourse-canary')\nprint('GOT', 'socket')")
-tries("daemon", "import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
-      "        import time\n        time.sleep(600)\n    os._exit(0)", often=True)
-tries("daemon-by-shell", "import subprocess\n"
-      "subprocess.Popen('nohup setsid sleep 600 &', shell=True)")
-tries("write-system", "for p in ('/usr/evil', '/packages/0/evil.py', '/grader/inside/wire.py', '/evil', "
-      "'/etc/passwd', '/stub/evil', '/dev/evil'):\n    try: open(p, 'a').write('x'); print('GOT', p)\n"
-      "    except OSError: pass", often=True)
-tries("leave-something", "import os\nfor d in ('/tmp', '/dev/shm', '/home/student', '/var/tmp'):\n"
-      "    try: open(d + '/left-behind', 'w').write('x')\n    except OSError: pass", often=True)
-tries("find-leftovers", "import os\nfor d in ('/tmp', '/dev/shm', '/home/student', '/var/tmp'):\n"
-      "    if os.path.exists(d + '/left-behind'): print('GOT', d)", often=True)
-tries("system-v-memory", "import ctypes\nl = ctypes.CDLL(None)\nr = l.shmget(0x5eed, 4096, 0o1666)\n"
-      "if r >= 0: print('GOT', r)")
-tries("posix-queue", "import ctypes\nl = ctypes.CDLL(None)\nr = l.mq_open(b'/evil', 0o102, 0o666, None)\n"
-      "if r >= 0: print('GOT', r)")
-tries("keyring", "import ctypes\nl = ctypes.CDLL(None)\nr = l.syscall(250, 0, -3, 1)\n"
-      "if r >= 0: print('GOT', r)")
-tries("io-uring", "import ctypes\nl = ctypes.CDLL(None)\nb = ctypes.create_string_buffer(200)\n"
-      "r = l.syscall(425, 8, b)\nif r >= 0: print('GOT', r)")
-tries("bpf-and-perf", "import ctypes\nl = ctypes.CDLL(None)\nfor n in (321, 298, 323, 304):\n"
-      "    b = ctypes.create_string_buffer(200)\n"
-      "    r = l.syscall(n, 0, b, 72, 0)\n    if r >= 0: print('GOT', n, r)")
-tries("make-device", "import os\nos.mknod('/tmp/mem', 0o20666, os.makedev(1, 1))\nprint('GOT', 'device')")
-tries("set-uid-file", "import os, shutil\nshutil.copy('/bin/sh', '/tmp/sh')\nos.chmod('/tmp/sh', 0o4755)\n"
-      "import subprocess\nr = subprocess.run(['/tmp/sh', '-pc', 'id -u'], capture_output=True)\n"
-      "if r.stdout.strip() == b'0': print('GOT', 'root')")
+tries(
+    "abstract-socket",
+    "import socket\ns = socket.socket(socket.AF_UNIX)\n"
+    "s.connect('\\0rnncourse-canary')\nprint('GOT', 'socket')",
+)
+tries(
+    "daemon",
+    "import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+    "        import time\n        time.sleep(600)\n    os._exit(0)",
+    often=True,
+)
+tries(
+    "daemon-by-shell", "import subprocess\nsubprocess.Popen('nohup setsid sleep 600 &', shell=True)"
+)
+tries(
+    "write-system",
+    "for p in ('/usr/evil', '/packages/0/evil.py', '/grader/inside/wire.py', '/evil', "
+    "'/etc/passwd', '/stub/evil', '/dev/evil'):\n    try: open(p, 'a').write('x'); print('GOT', p)\n"
+    "    except OSError: pass",
+    often=True,
+)
+tries(
+    "leave-something",
+    "import os\nfor d in ('/tmp', '/dev/shm', '/home/student', '/var/tmp'):\n"
+    "    try: open(d + '/left-behind', 'w').write('x')\n    except OSError: pass",
+    often=True,
+)
+tries(
+    "find-leftovers",
+    "import os\nfor d in ('/tmp', '/dev/shm', '/home/student', '/var/tmp'):\n"
+    "    if os.path.exists(d + '/left-behind'): print('GOT', d)",
+    often=True,
+)
+tries(
+    "system-v-memory",
+    "import ctypes\nl = ctypes.CDLL(None)\nr = l.shmget(0x5eed, 4096, 0o1666)\n"
+    "if r >= 0: print('GOT', r)",
+)
+tries(
+    "posix-queue",
+    "import ctypes\nl = ctypes.CDLL(None)\nr = l.mq_open(b'/evil', 0o102, 0o666, None)\n"
+    "if r >= 0: print('GOT', r)",
+)
+tries(
+    "keyring",
+    "import ctypes\nl = ctypes.CDLL(None)\nr = l.syscall(250, 0, -3, 1)\n"
+    "if r >= 0: print('GOT', r)",
+)
+tries(
+    "io-uring",
+    "import ctypes\nl = ctypes.CDLL(None)\nb = ctypes.create_string_buffer(200)\n"
+    "r = l.syscall(425, 8, b)\nif r >= 0: print('GOT', r)",
+)
+tries(
+    "bpf-and-perf",
+    "import ctypes\nl = ctypes.CDLL(None)\nfor n in (321, 298, 323, 304):\n"
+    "    b = ctypes.create_string_buffer(200)\n"
+    "    r = l.syscall(n, 0, b, 72, 0)\n    if r >= 0: print('GOT', n, r)",
+)
+tries(
+    "make-device",
+    "import os\nos.mknod('/tmp/mem', 0o20666, os.makedev(1, 1))\nprint('GOT', 'device')",
+)
+tries(
+    "set-uid-file",
+    "import os, shutil\nshutil.copy('/bin/sh', '/tmp/sh')\nos.chmod('/tmp/sh', 0o4755)\n"
+    "import subprocess\nr = subprocess.run(['/tmp/sh', '-pc', 'id -u'], capture_output=True)\n"
+    "if r.stdout.strip() == b'0': print('GOT', 'root')",
+)
 tries("chroot", "import os\nos.chroot('/tmp')\nprint('GOT', 'chroot')")
-tries("open-by-handle", "import ctypes\nb = ctypes.create_string_buffer(b'\\x08\\0\\0\\0\\x01\\0\\0\\0\\x02', 200)\n"
-      "r = ctypes.CDLL(None).syscall(304, -100, b, 0)\nif r >= 0: print('GOT', r)")
-tries("terminal", "import fcntl\nt = open('/dev/tty', 'w')\nfcntl.ioctl(t, 0x5412, b'x')\nprint('GOT', 'tty')")
-tries("parents-descriptors", "import os\nfor n in range(4, 1024):\n    try: os.fstat(n)\n"
-      "    except OSError: continue\n"
-      "    if os.fstat(n).st_mode & 0o170000 == 0o140000: print('GOT', 'socket', n)", often=True)
-tries("no-dying-with-parent", "import ctypes\nr = ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\n"
-      "if r == 0: print('GOT', 'prctl')")
-tries("raise-limits", "import resource\nfor n in range(16):\n    try:\n"
-      "        h = resource.getrlimit(n)[1]\n        if h != -1:\n"
-      "            resource.setrlimit(n, (-1, -1)); print('GOT', n)\n    except (OSError, ValueError): pass")
-tries("sysfs-and-cgroups", "import os\nfor p in ('/sys', '/sys/fs/cgroup', '/boot', '/var', '/run', '/mnt'):\n"
-      "    if os.path.exists(p): print('GOT', p)")
+tries(
+    "open-by-handle",
+    "import ctypes\nb = ctypes.create_string_buffer(b'\\x08\\0\\0\\0\\x01\\0\\0\\0\\x02', 200)\n"
+    "r = ctypes.CDLL(None).syscall(304, -100, b, 0)\nif r >= 0: print('GOT', r)",
+)
+tries(
+    "terminal",
+    "import fcntl\nt = open('/dev/tty', 'w')\nfcntl.ioctl(t, 0x5412, b'x')\nprint('GOT', 'tty')",
+)
+tries(
+    "parents-descriptors",
+    "import os\nfor n in range(4, 1024):\n    try: os.fstat(n)\n"
+    "    except OSError: continue\n"
+    "    if os.fstat(n).st_mode & 0o170000 == 0o140000: print('GOT', 'socket', n)",
+    often=True,
+)
+tries(
+    "no-dying-with-parent",
+    "import ctypes\nr = ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\nif r == 0: print('GOT', 'prctl')",
+)
+tries(
+    "raise-limits",
+    "import resource\nfor n in range(16):\n    try:\n"
+    "        h = resource.getrlimit(n)[1]\n        if h != -1:\n"
+    "            resource.setrlimit(n, (-1, -1)); print('GOT', n)\n    except (OSError, ValueError): pass",
+)
+tries(
+    "sysfs-and-cgroups",
+    "import os\nfor p in ('/sys', '/sys/fs/cgroup', '/boot', '/var', '/run', '/mnt'):\n"
+    "    if os.path.exists(p): print('GOT', p)",
+)
 tries("clock", "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)\nprint('GOT', 'clock')")
 
 # --- resources ------------------------------------------------------------------------------------
@@ -927,6 +1065,7 @@ for _name, _source in RESOURCES.items():
         _name,
         "resource",
         _source,
-        often=_name in {"endless-loop-in-call", "fork-bomb", "memory-list", "disk-fill", "print-flood"},
+        often=_name
+        in {"endless-loop-in-call", "fork-bomb", "memory-list", "disk-fill", "print-flood"},
     )
 assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)

@@ -58,7 +58,7 @@ def solution(source: str, grade_id: str) -> Any:
     return cell(source, grade_id, solution=True)
 
 
-def tests(source: str, grade_id: str, points: float = 1.0) -> Any:
+def marked(source: str, grade_id: str, points: float = 1.0) -> Any:
     """A test cell."""
     return cell(source, grade_id, grade=True, locked=True, points=points)
 
@@ -93,7 +93,7 @@ def two_questions() -> list[Any]:
             "    ### END SOLUTION",
             "double",
         ),
-        tests(
+        marked(
             "assert np.allclose(double([1.0, 2.0]), [2.0, 4.0])\n"
             "### BEGIN HIDDEN TESTS\n"
             "secret = np.array([31337.25, -7.5])\n"
@@ -107,7 +107,7 @@ def two_questions() -> list[Any]:
             "    ### END SOLUTION",
             "mean",
         ),
-        tests(
+        marked(
             "assert mean([1, 2, 3]) == 2\n"
             "### BEGIN HIDDEN TESTS\n"
             "assert mean([4, 6, 8, 99]) == 29.25\n"
@@ -137,7 +137,12 @@ class SmallCourse:
     """
 
     def __init__(
-        self, root: Path, cells: Sequence[Any] | None = None, *, plain: bool = False, extra: str = ""
+        self,
+        root: Path,
+        cells: Sequence[Any] | None = None,
+        *,
+        plain: bool = False,
+        extra: str = "",
     ) -> None:
         self.root = root
         self.port = 9

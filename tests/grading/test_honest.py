@@ -1,5 +1,7 @@
 """Honest work never suffers, and the instructor's ordinary ways of testing work through proxies."""
 
+# ruff: noqa: E501 - the lines are code in strings
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -48,85 +50,154 @@ GOOD = {
         "assert f(2) == 4",
     ),
     "numpy-warning": ("import numpy as np\ndef f(x): return np.log(x)", "assert f(0.0) == -np.inf"),
-    "einsum": ("import numpy as np\ndef f(a, b): return np.einsum('ij,jk->ik', a, b)",
-               "a, b = np.ones((2, 3)), np.ones((3, 4))\nassert np.allclose(f(a, b), a @ b)"),
-    "view": ("def f(x): return x[::-1].T", "x = np.arange(6.0).reshape(2, 3)\n"
-             "np.testing.assert_array_equal(f(x), x[::-1].T)"),
-    "float32": ("import numpy as np\ndef f(x): return x.astype(np.float32)",
-                "r = f(np.ones(3))\nassert r.dtype == np.float32 and r.sum() == 3"),
-    "fortran-order": ("import numpy as np\ndef f(x): return np.asfortranarray(x)",
-                      "x = np.arange(6.0).reshape(2, 3)\nassert (f(x) == x).all()"),
-    "read-only": ("import numpy as np\ndef f(x): return np.broadcast_to(x, (2, 3))",
-                  "r = f(np.ones(3))\nr[0, 0] = 5\nassert r[0, 0] == 5"),
-    "keyword-arguments": ("def f(a, *, b=1, **more): return a + b + sum(more.values())",
-                          "assert f(1, b=2, c=3) == 6"),
-    "tuple": ("def f(): return 1, (2.5, [None, 'x']), {'k': {1, 2}}",
-              "assert f() == (1, (2.5, [None, 'x']), {'k': {1, 2}})"),
-    "named-tuple": ("from collections import namedtuple\nP = namedtuple('P', 'x y')\n"
-                    "def f(): return P(1, 2)", "x, y = f()\nassert f().y == 2 and isinstance(f(), tuple)"),
-    "dict-of-arrays": ("def f(p): return {k: v * 2 for k, v in p.items()}",
-                       "r = f({'W': np.ones((2, 3)), 'b': np.zeros(2)})\n"
-                       "assert r['W'].sum() == 12 and set(r) == {'W', 'b'}"),
-    "generator": ("def f(n):\n    for i in range(n): yield i * i", "assert list(f(4)) == [0, 1, 4, 9]"),
-    "random-generator": ("def f(rng): return rng.normal(size=3)",
-                         "a = f(np.random.default_rng(7))\n"
-                         "assert np.array_equal(a, np.random.default_rng(7).normal(size=3))"),
-    "generator-by-value": ("def f(rng): return rng.normal(size=3)",
-                           "rng = np.random.default_rng(7)\na = f(rng)\nassert np.array_equal(a, f(rng))"),
-    "callback": ("def f(g, a, e): return (g(a + e) - g(a - e)) / (2 * e)",
-                 "assert abs(f(lambda v: v ** 3, 2.0, 1e-5) - 12) < 1e-6"),
-    "callback-raises": ("def f(g):\n    try: g()\n    except ZeroDivisionError: return 'caught'",
-                        "assert f(lambda: 1 / 0) == 'caught'"),
+    "einsum": (
+        "import numpy as np\ndef f(a, b): return np.einsum('ij,jk->ik', a, b)",
+        "a, b = np.ones((2, 3)), np.ones((3, 4))\nassert np.allclose(f(a, b), a @ b)",
+    ),
+    "view": (
+        "def f(x): return x[::-1].T",
+        "x = np.arange(6.0).reshape(2, 3)\nnp.testing.assert_array_equal(f(x), x[::-1].T)",
+    ),
+    "float32": (
+        "import numpy as np\ndef f(x): return x.astype(np.float32)",
+        "r = f(np.ones(3))\nassert r.dtype == np.float32 and r.sum() == 3",
+    ),
+    "fortran-order": (
+        "import numpy as np\ndef f(x): return np.asfortranarray(x)",
+        "x = np.arange(6.0).reshape(2, 3)\nassert (f(x) == x).all()",
+    ),
+    "read-only": (
+        "import numpy as np\ndef f(x): return np.broadcast_to(x, (2, 3))",
+        "r = f(np.ones(3))\nr[0, 0] = 5\nassert r[0, 0] == 5",
+    ),
+    "keyword-arguments": (
+        "def f(a, *, b=1, **more): return a + b + sum(more.values())",
+        "assert f(1, b=2, c=3) == 6",
+    ),
+    "tuple": (
+        "def f(): return 1, (2.5, [None, 'x']), {'k': {1, 2}}",
+        "assert f() == (1, (2.5, [None, 'x']), {'k': {1, 2}})",
+    ),
+    "named-tuple": (
+        "from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(): return P(1, 2)",
+        "x, y = f()\nassert f().y == 2 and isinstance(f(), tuple)",
+    ),
+    "dict-of-arrays": (
+        "def f(p): return {k: v * 2 for k, v in p.items()}",
+        "r = f({'W': np.ones((2, 3)), 'b': np.zeros(2)})\n"
+        "assert r['W'].sum() == 12 and set(r) == {'W', 'b'}",
+    ),
+    "generator": (
+        "def f(n):\n    for i in range(n): yield i * i",
+        "assert list(f(4)) == [0, 1, 4, 9]",
+    ),
+    "random-generator": (
+        "def f(rng): return rng.normal(size=3)",
+        "a = f(np.random.default_rng(7))\n"
+        "assert np.array_equal(a, np.random.default_rng(7).normal(size=3))",
+    ),
+    "generator-by-value": (
+        "def f(rng): return rng.normal(size=3)",
+        "rng = np.random.default_rng(7)\na = f(rng)\nassert np.array_equal(a, f(rng))",
+    ),
+    "callback": (
+        "def f(g, a, e): return (g(a + e) - g(a - e)) / (2 * e)",
+        "assert abs(f(lambda v: v ** 3, 2.0, 1e-5) - 12) < 1e-6",
+    ),
+    "callback-raises": (
+        "def f(g):\n    try: g()\n    except ZeroDivisionError: return 'caught'",
+        "assert f(lambda: 1 / 0) == 'caught'",
+    ),
     "returned-function": ("def f(n): return lambda x: x + n", "assert f(3)(4) == 7"),
-    "class": ("class Stack:\n    def __init__(self): self.items = []\n"
-              "    def push(self, x): self.items.append(x)\n    def pop(self): return self.items.pop()\n"
-              "    def __len__(self): return len(self.items)",
-              "s = Stack()\ns.push(3)\ns.push([4])\nassert len(s) == 2 and s.pop() == [4]\n"
-              "assert s.items == [3]"),
-    "class-operators": ("class V:\n    def __init__(self, x): self.x = x\n"
-                        "    def __add__(self, o): return V(self.x + o.x)\n"
-                        "    def __eq__(self, o): return self.x == o.x\n"
-                        "    def __repr__(self): return f'V({self.x})'\n    __str__ = __repr__",
-                        "assert V(1) + V(2) == V(3)\nassert V(1) != V(2)\nassert str(V(1)) == 'V(1)'"),
-    "class-iterates": ("class C:\n    def __init__(self, n): self.n = n\n"
-                       "    def __iter__(self): return iter(range(self.n))\n"
-                       "    def __getitem__(self, i): return i * 10\n"
-                       "    def __contains__(self, x): return False",
-                       "c = C(3)\nassert list(c) == [0, 1, 2] and c[2] == 20 and 2 in c"),
-    "class-context": ("class C:\n    def __enter__(self): return 5\n    def __exit__(self, *a): pass",
-                      "with C() as v:\n    assert v == 5"),
-    "class-attribute": ("class C: pass", "c = C()\nc.a = 3\nassert c.a == 3 and hasattr(c, 'a')\n"
-                        "assert not hasattr(c, 'b')"),
-    "exceptions": ("def f(x):\n    if x < 0: raise ValueError('negative')\n    return x",
-                   "try:\n    f(-1)\nexcept ValueError as e:\n    assert 'negative' in str(e)\n"
-                   "else:\n    raise AssertionError"),
-    "own-exception": ("class Mine(KeyError): pass\ndef f(): raise Mine('k')",
-                      "try:\n    f()\nexcept KeyError as e:\n    assert e.args == ('k',)"),
-    "signature": ("def f(x, y=3, *args, k): pass",
-                  "import inspect\np = inspect.signature(f).parameters\nassert list(p) == ['x', 'y', 'args', 'k']\n"
-                  "assert callable(f) and f.__name__ == 'f'"),
+    "class": (
+        "class Stack:\n    def __init__(self): self.items = []\n"
+        "    def push(self, x): self.items.append(x)\n    def pop(self): return self.items.pop()\n"
+        "    def __len__(self): return len(self.items)",
+        "s = Stack()\ns.push(3)\ns.push([4])\nassert len(s) == 2 and s.pop() == [4]\n"
+        "assert s.items == [3]",
+    ),
+    "class-operators": (
+        "class V:\n    def __init__(self, x): self.x = x\n"
+        "    def __add__(self, o): return V(self.x + o.x)\n"
+        "    def __eq__(self, o): return self.x == o.x\n"
+        "    def __repr__(self): return f'V({self.x})'\n    __str__ = __repr__",
+        "assert V(1) + V(2) == V(3)\nassert V(1) != V(2)\nassert str(V(1)) == 'V(1)'",
+    ),
+    "class-iterates": (
+        "class C:\n    def __init__(self, n): self.n = n\n"
+        "    def __iter__(self): return iter(range(self.n))\n"
+        "    def __getitem__(self, i): return i * 10\n"
+        "    def __contains__(self, x): return False",
+        "c = C(3)\nassert list(c) == [0, 1, 2] and c[2] == 20 and 2 in c",
+    ),
+    "class-context": (
+        "class C:\n    def __enter__(self): return 5\n    def __exit__(self, *a): pass",
+        "with C() as v:\n    assert v == 5",
+    ),
+    "class-attribute": (
+        "class C: pass",
+        "c = C()\nc.a = 3\nassert c.a == 3 and hasattr(c, 'a')\nassert not hasattr(c, 'b')",
+    ),
+    "exceptions": (
+        "def f(x):\n    if x < 0: raise ValueError('negative')\n    return x",
+        "try:\n    f(-1)\nexcept ValueError as e:\n    assert 'negative' in str(e)\n"
+        "else:\n    raise AssertionError",
+    ),
+    "own-exception": (
+        "class Mine(KeyError): pass\ndef f(): raise Mine('k')",
+        "try:\n    f()\nexcept KeyError as e:\n    assert e.args == ('k',)",
+    ),
+    "signature": (
+        "def f(x, y=3, *args, k): pass",
+        "import inspect\np = inspect.signature(f).parameters\nassert list(p) == ['x', 'y', 'args', 'k']\n"
+        "assert callable(f) and f.__name__ == 'f'",
+    ),
     "docstring": ("def f():\n    'Says.'", "assert f.__doc__ == 'Says.'"),
-    "variable": ("answer = np.arange(3)\ntext = 'abc'", "assert (answer == [0, 1, 2]).all() and text == 'abc'"),
+    "variable": (
+        "answer = np.arange(3)\ntext = 'abc'",
+        "assert (answer == [0, 1, 2]).all() and text == 'abc'",
+    ),
     "shadows-builtin": ("def filter(x): return x + 1", "assert filter(1) == 2"),
-    "big-integer": ("def f(n): return 1 if n == 0 else n * f(n - 1)",
-                    "import math\nassert f(100) == math.factorial(100)"),
+    "big-integer": (
+        "def f(n): return 1 if n == 0 else n * f(n - 1)",
+        "import math\nassert f(100) == math.factorial(100)",
+    ),
     "complex": ("def f(x): return x * 1j", "assert f(2) == 2j"),
-    "strings-array": ("def f(): return np.array(['a', 'bc'])", "assert f().tolist() == ['a', 'bc']"),
+    "strings-array": (
+        "def f(): return np.array(['a', 'bc'])",
+        "assert f().tolist() == ['a', 'bc']",
+    ),
     "last-line-number": ("def f(x): return x", "score = 0.75 * f(1)\nscore"),
     "helper-of-the-course": ("def f(x): return x + 1e-9", "assert near(f(1.0), 1.0)"),
     "import-of-the-course": ("def f(x): return math.sqrt(x)", "assert f(4) == math.sqrt(4)"),
-    "printing-in-the-test": ("def f(x):\n    print('working')\n    return x", "print(f(3))\nassert f(3) == 3"),
+    "printing-in-the-test": (
+        "def f(x):\n    print('working')\n    return x",
+        "print(f(3))\nassert f(3) == 3",
+    ),
     "magic-in-the-test": ("def f(x): return x", "%matplotlib inline\nassert f(1) == 1"),
-    "instance-passed-back": ("class A: pass\ndef f(a, b): return a is b", "a = A()\nassert f(a, a) is True"),
-    "default-arguments": ("def f(x, axis=-1): return np.sum(x, axis=axis)",
-                          "assert np.allclose(f(np.ones((2, 3))), [3, 3])"),
+    "instance-passed-back": (
+        "class A: pass\ndef f(a, b): return a is b",
+        "a = A()\nassert f(a, a) is True",
+    ),
+    "default-arguments": (
+        "def f(x, axis=-1): return np.sum(x, axis=axis)",
+        "assert np.allclose(f(np.ones((2, 3))), [3, 3])",
+    ),
     "empty-arrays": ("def f(x): return x[:0]", "assert f(np.ones((2, 3))).shape == (0, 3)"),
-    "numpy-scalar": ("def f(x): return np.float64(x)", "assert f(2.0) == 2.0 and isinstance(f(2.0), float)"),
-    "datetime": ("def f(): return np.array(['2020-01-01'], dtype='datetime64[D]')",
-                 "assert f()[0] == np.datetime64('2020-01-01')"),
+    "numpy-scalar": (
+        "def f(x): return np.float64(x)",
+        "assert f(2.0) == 2.0 and isinstance(f(2.0), float)",
+    ),
+    "datetime": (
+        "def f(): return np.array(['2020-01-01'], dtype='datetime64[D]')",
+        "assert f()[0] == np.datetime64('2020-01-01')",
+    ),
     "recursion": ("def f(n): return n if n < 2 else f(n - 1) + f(n - 2)", "assert f(10) == 55"),
     "many-calls": ("def f(x): return x + 1", "for i in range(500):\n    assert f(i) == i + 1"),
-    "large-array": ("def f(x): return x * 2", "x = np.ones((1000, 1000))\nassert np.allclose(f(x), 2)"),
+    "large-array": (
+        "def f(x): return x * 2",
+        "x = np.ones((1000, 1000))\nassert np.allclose(f(x), 2)",
+    ),
 }
 PLAIN = "import numpy as np\fimport math\n\ndef near(a, b):\n    return abs(a - b) < TOLERANCE\n\fTOLERANCE = 1e-6"
 
@@ -143,15 +214,25 @@ def test_good_answer_passes(name: str) -> None:
 BAD = {
     "wrong": ("def f(x): return x", "assert f(2) == 4", "AssertionError"),
     "missing": ("g = 1", "assert f(2) == 4", "NameError"),
-    "numpy-message": ("def f(x): return x", "np.testing.assert_allclose(f(np.ones(2)), 2)", "AssertionError"),
+    "numpy-message": (
+        "def f(x): return x",
+        "np.testing.assert_allclose(f(np.ones(2)), 2)",
+        "AssertionError",
+    ),
     "false-last-line": ("def f(x): return x", "f(2) == 4", "AssertionError"),
     "own-error": ("def f(x): return 1 / 0", "assert f(2) == 4", "ZeroDivisionError"),
     "syntax": ("def f(x) return x", "assert f(2) == 4", "NameError"),
-    "arguments-changed": ("def f(x):\n    x += 1\n    return x",
-                          "a = np.zeros(2)\nr, (b,), _ = f.call_and_return_arguments(a)\n"
-                          "assert (a == 0).all()\nassert (b == a).all()", "AssertionError"),
-    "expected-exception": ("import os\ndef f(): os._exit(1)",
-                           "try:\n    f()\nexcept Exception:\n    pass", "SubmissionEnded"),
+    "arguments-changed": (
+        "def f(x):\n    x += 1\n    return x",
+        "a = np.zeros(2)\nr, (b,), _ = f.call_and_return_arguments(a)\n"
+        "assert (a == 0).all()\nassert (b == a).all()",
+        "AssertionError",
+    ),
+    "expected-exception": (
+        "import os\ndef f(): os._exit(1)",
+        "try:\n    f()\nexcept Exception:\n    pass",
+        "SubmissionEnded",
+    ),
 }
 
 
@@ -195,8 +276,10 @@ def test_a_hanging_test_does_not_cost_the_next_question() -> None:
 
 def test_ungraded_cells_may_do_anything_and_fail() -> None:
     results = run(
-        student("from rnncourse.exercises import check\nfrom rnncourse.plots import show, use_style\n"
-                "import rnncourse.tasks as tasks\nimport numpy as np"),
+        student(
+            "from rnncourse.exercises import check\nfrom rnncourse.plots import show, use_style\n"
+            "import rnncourse.tasks as tasks\nimport numpy as np"
+        ),
         student("check('f', None)\nshow(None, alt='x')\nuse_style()\nwith use_style(): pass"),
         student("x, y = tasks.adding(3)"),
         student("1 / 0"),
@@ -273,7 +356,9 @@ def test_tensors_modules_and_state() -> None:
         ),
         student("def act(x): return torch.relu(x).to(torch.bfloat16)"),
         check("assert act(torch.tensor([-1.0, 2.0])).dtype == torch.bfloat16"),
-        student("class Liar:\n    def allclose(self, *a, **k): return True\ndef lie(x): return Liar()"),
+        student(
+            "class Liar:\n    def allclose(self, *a, **k): return True\ndef lie(x): return Liar()"
+        ),
         check("assert lie(1).allclose(torch.ones(1))"),
         plain="import torch",
         torch=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
@@ -99,10 +100,8 @@ def kill_once(course: SmallCourse, whom: str, rng: random.Random) -> None:
     victims = children(process.pid)
     if victims:
         victim = victims[0] if whom == "parent" else rng.choice(victims)
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     process.wait()
 
 

@@ -237,8 +237,8 @@ def _watch(
         used = sum(max(0, _resident_kb(proc, pid) - baseline) for pid in family)
         peak = max(peak, used)
         if used > limit_kb:
-            used = _proportional_kb(proc, family)
-            if used is None or used - baseline > limit_kb:
+            exact = _proportional_kb(proc, family)
+            if exact is None or exact - baseline > limit_kb:
                 return {"reason": "memory", "peak_mb": peak >> 10}
 
 

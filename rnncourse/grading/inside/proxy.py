@@ -18,10 +18,12 @@ from . import wire
 OUTPUT_LIMIT = 128 << 10
 MAX_ITEMS = 100_000
 MAX_CALLBACKS = 1_000_000
+# Methods that would be given the expected value and asked whether the answer is right.
 _VERDICTS = frozenset(
-    "all allclose any array_equal assert_allclose assert_equal contains count endswith eq equal "
-    "equals ge gt index isclose isdisjoint issubset issuperset le lt ne startswith sub "
-    "subtract".split()
+    """
+    all allclose any array_equal assert_allclose assert_equal endswith eq equal equals ge gt
+    isclose isdisjoint issubset issuperset le lt ne startswith
+    """.split()  # noqa: SIM905 - one word per method reads better than a quoted list
 )
 _OPEN_DUNDERS = frozenset({"__name__", "__qualname__"})
 
@@ -30,7 +32,7 @@ class StudentError(Exception):
     """An exception of the submitted code whose type only that code knows."""
 
 
-class SessionEnded(BaseException):  # noqa: N818 - it must pass through `except Exception`
+class SessionEnded(BaseException):
     """The submitted code's process is gone; no test may take that for an answer.
 
     Parameters
@@ -178,8 +180,8 @@ class Session:
                 except TypeError:
                     continue
         if error is None:
-            known = type(names) is list and names and type(names[0]) is str
-            error = StudentError(f"{names[0][:80]}: {text}" if known else text)
+            first = names[0] if type(names) is list and names else None
+            error = StudentError(f"{first[:80]}: {text}" if type(first) is str else text)
         self.raised.add(id(error))
         self._last = error  # keeps the id in `raised` from being used again
         return error
@@ -226,9 +228,9 @@ class Session:
         raise TypeError(f"a {name} of the test cannot be passed to the submitted code")
 
     def _resolve(self, node: list[Any]) -> Any:
-        if node[0] == "callback" and len(node) == 2 and type(node[1]) is int:
-            if 0 <= node[1] < len(self._callbacks):
-                return self._callbacks[node[1]]
+        own = node[0] == "callback" and len(node) == 2 and type(node[1]) is int
+        if own and 0 <= node[1] < len(self._callbacks):
+            return self._callbacks[node[1]]
         if node[0] != "remote" or len(node) != 7:
             raise wire.ProtocolError("unknown value")
         _, number, kind, is_callable, type_name, name, bases = node
@@ -279,7 +281,9 @@ def _conversion(name: str, *kinds: type) -> Callable[[Any], Any]:
     def convert(self: Remote) -> Any:
         value = _inside(self)[0].request("operator", name, self)
         if type(value) not in kinds:
-            raise TypeError(f"the {_inside(self)[3]} object's {name}() is not a {kinds[0].__name__}")
+            raise TypeError(
+                f"the {_inside(self)[3]} object's {name}() is not a {kinds[0].__name__}"
+            )
         return value
 
     return convert
@@ -310,12 +314,6 @@ class Remote:
         return _inside(self)[3]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        bound_to_answer = _inside(self)[3] in ("method", "builtin_function_or_method")
-        if bound_to_answer and _inside(self)[4] in _VERDICTS:
-            if any(type(value) is not Remote for value in (*args, *kwargs.values())):
-                raise TypeError(
-                    f"the test asks the submitted object's own {_inside(self)[4]}() for a verdict"
-                )
         return _ask(self, "call", args, kwargs)
 
     def call_and_return_arguments(
@@ -345,12 +343,15 @@ class Remote:
         if name == "__signature__":
             return _signature(_ask(self, "signature"))
         if name.startswith("__") and name.endswith("__"):
-            session, _, kind, type_name, own_name, _ = _inside(self)
+            _session, _, kind, type_name, own_name, _ = _inside(self)
             if name in ("__name__", "__qualname__") and own_name:
                 return own_name
             if name not in _OPEN_DUNDERS or kind not in ("function", "class"):
                 raise AttributeError(f"{type_name!r} object has no attribute {name!r}")
-        return _ask(self, "get", name)
+        value = _ask(self, "get", name)
+        if name in _VERDICTS and type(value) is Remote:
+            return _Verdict(value, name)
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         _ask(self, "set", name, value)
@@ -440,6 +441,23 @@ class Remote:
 
     # NumPy would otherwise hand operators and functions over to the object.
     __array_ufunc__ = None
+
+
+class _Verdict:
+    """A method such as ``allclose`` of a submitted object, which may not judge the test's values."""
+
+    is_remote_object = True
+
+    def __init__(self, method: Remote, name: str) -> None:
+        self._method, self._name = method, name
+        self.remote_type_name = "method"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if any(type(value) is not Remote for value in (*args, *kwargs.values())):
+            raise TypeError(
+                f"the test asks the submitted object's own {self._name}() for a verdict"
+            )
+        return self._method(*args, **kwargs)
 
 
 _truth = _conversion("bool", bool)

@@ -36,7 +36,13 @@ _ALL_NAMESPACES = (
     | _CLONE_NEWNET
 )
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 1, 2, 4, 16384, 1 << 18
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = (
+    1,
+    4,
+    22,
+    24,
+    38,
+)
 
 
 def _check(result: int, what: str) -> None:
@@ -143,11 +149,11 @@ def limit_resources(memory_mb: int, cpu_s: int, processes: int, disk_mb: int) ->
 
 
 class _CapHeader(ctypes.Structure):
-    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]  # noqa: RUF012
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
 
 
 class _CapData(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("effective", ctypes.c_uint32),
         ("permitted", ctypes.c_uint32),
         ("inheritable", ctypes.c_uint32),
@@ -225,8 +231,22 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "userfaultfd": (323, 282),
 }
 _ARCHITECTURES = {
-    "x86_64": {"audit": 0xC000003E, "column": 0, "clone": 56, "socket": 41, "ioctl": 16, "prctl": 157},
-    "aarch64": {"audit": 0xC00000B7, "column": 1, "clone": 220, "socket": 198, "ioctl": 29, "prctl": 167},
+    "x86_64": {
+        "audit": 0xC000003E,
+        "column": 0,
+        "clone": 56,
+        "socket": 41,
+        "ioctl": 16,
+        "prctl": 157,
+    },
+    "aarch64": {
+        "audit": 0xC00000B7,
+        "column": 1,
+        "clone": 220,
+        "socket": 198,
+        "ioctl": 29,
+        "prctl": 167,
+    },
 }
 _CLONE3 = 435
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
@@ -295,7 +315,7 @@ def filter_program(machine: str) -> bytes:
 
 
 class _Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]  # noqa: RUF012
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
 def filter_system_calls() -> None:

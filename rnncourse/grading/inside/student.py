@@ -75,7 +75,7 @@ class _Recorder:
 
 
 class _Stream(io.TextIOBase):
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -290,9 +290,10 @@ class _Runner:
 _OPERATORS: dict[str, Callable[..., Any]] = {
     name: getattr(operator, name)
     for name in (
-        "add sub mul matmul truediv floordiv mod pow and_ or_ xor lshift rshift "
-        "eq ne lt le gt ge neg pos abs invert"
-    ).split()
+        *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "and_", "or_"),
+        *("xor", "lshift", "rshift", "eq", "ne", "lt", "le", "gt", "ge", "neg", "pos", "abs"),
+        "invert",
+    )
 } | {
     "bool": bool,
     "copy": copy.copy,

@@ -27,7 +27,7 @@ _TEXT_LIMIT = 64 << 10
 _MAGIC = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
 
 
-class CellTimeout(BaseException):  # noqa: N818 - it must pass through `except Exception`
+class CellTimeout(BaseException):
     """The test cell itself took too long."""
 
 
@@ -81,7 +81,7 @@ class _Grading:
         self._connection.send({"end": True})
 
     def _deadline(self) -> float:
-        return min(time.monotonic() + self._limits["cell_s"], self._end)
+        return float(min(time.monotonic() + self._limits["cell_s"], self._end))
 
     def _student(self) -> Session:
         """The live session; after a crash a new one that has replayed the cells that worked."""
@@ -238,9 +238,7 @@ class _Grading:
             is_hidden = True
         full = f"{name}: {text}"
         own_words = _is_feedback(error)
-        if isinstance(error, SessionEnded | CellTimeout):
-            shown = text
-        elif is_hidden and own_words:
+        if isinstance(error, SessionEnded | CellTimeout) or (is_hidden and own_words):
             shown = text
         elif is_hidden:
             whose = "the submitted code raised it" if session.is_students(error) else "it failed"
@@ -394,7 +392,8 @@ def _name_and_text(error: BaseException) -> tuple[str, str]:
         text = ""
     if isinstance(error, StudentError):
         name, _, rest = text.partition(": ")
-        return name, rest
+        genuine = name.isidentifier() and name not in ("CheckFailed", "SubmissionEnded")
+        return name if genuine else "StudentError", rest
     return type(error).__name__, text
 
 

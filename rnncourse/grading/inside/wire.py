@@ -36,7 +36,9 @@ MAX_DIMENSIONS = 32
 MAX_BUFFER_COUNT = 20_000
 MAX_INTEGER_DIGITS = 20_000
 
-_NUMERIC = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[mM]8(?:\[\w+\])?)")
+_NUMERIC = re.compile(
+    r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[mM]8(?:\[\w+\])?)"
+)
 _IDENTIFIER = re.compile(r"[A-Za-z]\w{0,60}")
 _TORCH_DTYPES = {
     "bool": "uint8",
@@ -128,9 +130,9 @@ class Encoder:
         if isinstance(value, tuple):
             items = [self.encode(item, depth + 1) for item in tuple.__iter__(value)]
             fields = getattr(kind, "_fields", None)
-            if kind is not tuple and isinstance(fields, tuple):
-                if len(fields) == len(items) and all(isinstance(f, str) for f in fields):
-                    return ["namedtuple", str(kind.__name__), list(fields), items]
+            words = list(fields) if kind is not tuple and isinstance(fields, tuple) else []
+            if words and len(words) == len(items) and all(isinstance(w, str) for w in words):
+                return ["namedtuple", str(kind.__name__), words, items]
             return ["tuple", items]
         if isinstance(value, list):
             return ["list", [self.encode(item, depth + 1) for item in list.__iter__(value)]]
@@ -268,16 +270,16 @@ class Decoder:
             raise ProtocolError("not a value")
         kind, rest, deeper = node[0], node[1:], depth + 1
         if kind == "list":
-            return self._items(*self._exactly(rest, 1), deeper)
+            return self._items(self._only(rest), deeper)
         if kind == "tuple":
-            return tuple(self._items(*self._exactly(rest, 1), deeper))
+            return tuple(self._items(self._only(rest), deeper))
         if kind == "dict":
             (pairs,) = self._exactly(rest, 1)
             if type(pairs) is not list or any(type(p) is not list or len(p) != 2 for p in pairs):
                 raise ProtocolError("a list of pairs was expected")
             return {self._decode(k, deeper): self._decode(v, deeper) for k, v in pairs}
         if kind in ("set", "frozenset"):
-            members = self._items(*self._exactly(rest, 1), deeper)
+            members = self._items(self._only(rest), deeper)
             return set(members) if kind == "set" else frozenset(members)
         if kind in ("array", "scalar"):
             return self._array(kind, rest)
@@ -294,9 +296,9 @@ class Decoder:
                 raise ProtocolError("not a complex number")
             return complex(real, imaginary)
         if kind == "bytes":
-            return self._take(*self._exactly(rest, 1))
+            return self._take(self._only(rest))
         if kind in ("slice", "range"):
-            parts = self._items(*self._exactly(rest, 1), deeper)
+            parts = self._items(self._only(rest), deeper)
             whole = [part for part in parts if part is not None]
             if len(parts) != 3 or any(type(part) is not int for part in whole):
                 raise ProtocolError(f"not a {kind}")
@@ -304,11 +306,13 @@ class Decoder:
         if kind == "ellipsis":
             return Ellipsis
         if kind == "namedtuple":
-            return self._namedtuple(*self._exactly(rest, 3), deeper)
+            name, fields, items = self._exactly(rest, 3)
+            return self._namedtuple(name, fields, items, deeper)
         if kind == "dtype":
-            return self._dtype(*self._exactly(rest, 1))
+            return self._dtype(self._only(rest))
         if kind == "generator":
-            return self._generator(*self._exactly(rest, 2), deeper)
+            name, state = self._exactly(rest, 2)
+            return self._generator(name, state, deeper)
         if kind == "tensor":
             return self._tensor(*self._exactly(rest, 4))
         if kind == "torch_dtype":
@@ -323,6 +327,9 @@ class Decoder:
         if len(parts) != count:
             raise ProtocolError("wrong number of parts")
         return parts
+
+    def _only(self, parts: list[Any]) -> Any:
+        return self._exactly(parts, 1)[0]
 
     @staticmethod
     def _shape(shape: Any) -> tuple[int, ...]:
@@ -380,7 +387,8 @@ class Decoder:
         values = self._items(items, depth)
         if len(values) != len(fields):
             raise ProtocolError("not a named tuple")
-        return namedtuple(name, fields)(*values)  # type: ignore[misc]
+        kind: Any = namedtuple(name, fields)  # type: ignore[misc]
+        return kind(*values)
 
     def _generator(self, name: Any, node: Any, depth: int) -> np.random.Generator:
         if name not in ("PCG64", "PCG64DXSM", "Philox", "SFC64", "MT19937"):
