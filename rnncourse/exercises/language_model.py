@@ -429,15 +429,15 @@ def _softmax(z):
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def _kept(row, top_k):
-    """Return the row with -inf outside the top k, ties with the last included."""
-    if top_k is None or top_k >= len(row):
-        return row
-    return np.where(row >= np.sort(row)[-max(top_k, 1)], row, -np.inf)
+def _cut(logits, top_k):
+    """Return logits with -inf outside the top k of their row, ties with the last included."""
+    if top_k is None or top_k >= logits.shape[-1]:
+        return logits
+    return np.where(logits >= np.sort(logits, axis=-1)[..., -max(top_k, 1), None], logits, -np.inf)
 
 
 def _right(row, temperature, top_k):
-    return _softmax(_kept(row, top_k) / temperature)
+    return _softmax(_cut(row, top_k) / temperature)
 
 
 def _kinds(result, logits):
@@ -489,12 +489,12 @@ def _hypotheses(row, temperature, top_k):
     k = V if top_k is None else min(top_k, V)
     order = np.argsort(-row, kind="stable")
     right = _right(row, temperature, top_k)
-    zeroed = np.where(np.isfinite(_kept(row, top_k)), row, 0) / temperature
+    zeroed = np.where(np.isfinite(_cut(row, top_k)), row, 0) / temperature
     smallest = np.where(row <= np.sort(row)[k - 1], row, -np.inf)
     return [
         right,
         _right(row, 1.0, top_k),
-        _softmax(_kept(row, top_k) * temperature),
+        _softmax(_cut(row, top_k) * temperature),
         np.eye(V)[order[0]],
         _right(row, temperature, None),
         _right(row, temperature, k + 1),
@@ -520,15 +520,15 @@ def _sample_fingerprint(result, logits, temperature, top_k, rng):
         return np.array([-3.0])
     drawn, rows = _kinds(result, logits)
     certain = (_right(rows[0], temperature, top_k) > 0.99).any()
-    marks = []
-    for kind, row in enumerate(rows):
+    marks = [len(np.unique(drawn)) == 1] if logits.ndim == 1 else []
+    for kind, row in enumerate(rows if logits.ndim == 2 else ()):
         tokens = drawn[..., kind]
-        if logits.ndim == 2 and not certain and (tokens == tokens[:, :1]).all():
+        if not certain and (tokens == tokens[:, :1]).all():
             return np.array([-4.0])  # which token the whole batch got may be luck
         share = np.bincount(tokens.ravel(), minlength=V) / tokens.size
         distances = [np.abs(share - p).max() for p in _hypotheses(row, temperature, top_k)]
         near = int(np.argmin(distances))
-        marks.append(near if distances[near] < (0.25 if logits.ndim == 1 else 0.1) else -1)
+        marks.append(near if distances[near] < 0.1 else -1)
         ties = len(np.unique(row)) < V
         marks.append(np.count_nonzero(share) if ties else 0)
     if not certain:
@@ -557,10 +557,6 @@ def _draw(p, rng):
     u = rng.random(p.shape[:-1])
     tokens = (p.cumsum(axis=-1) < u[..., None]).sum(axis=-1)
     return np.minimum(tokens, p.shape[-1] - 1)
-
-
-def _cut(logits, top_k):
-    return np.apply_along_axis(_kept, -1, logits, top_k)
 
 
 @sample.mistake(

@@ -899,32 +899,39 @@ def _(step, total, floor):
     return np.clip(1 - (1 - floor) * step / total, floor, 1)
 
 
+def _sixty_fourths(rng, *shape):
+    return rng.integers(1, 64, shape) / 64
+
+
 class _Decoder:
-    """A decoder step whose state and tokens are mixed so well that no slip goes unnoticed."""
+    """A decoder step whose state and tokens are mixed so well that no slip goes unnoticed.
+
+    States are multiples of 1/64, which single precision holds exactly.
+    """
 
     def __init__(self, rng, V, H, ties=False, pair=False):
-        self.E, self.W = rng.random((V, H)), 9 * normal(rng, H, V)
+        self.E, self.W = _sixty_fourths(rng, V, H), 9 * normal(rng, H, V)
         self.ties, self.pair = ties, pair
 
     def __call__(self, tokens, h):
-        first = h[0] + 0.7 * h[1] if self.pair else h
+        first = h[0] + h[1] if self.pair else h
         new = np.mod(3 * first + self.E[np.asarray(tokens)], 1.0)
         logits = np.sin(new @ self.W)
         if self.ties:
             logits = np.rint(logits)
-        return logits, ((new, 0.5 * h[1] + 0.2 * new) if self.pair else new)
+        return logits, ((new, np.mod(h[1] + 5 * new, 1.0)) if self.pair else new)
 
 
 def _free_arguments(rng, s):
     decoder = _Decoder(rng, s.V, s.H)
-    return decoder, rng.random((s.B, s.H)), int(rng.integers(s.V)), s.T + 5
+    return decoder, _sixty_fourths(rng, s.B, s.H), int(rng.integers(s.V)), s.T + 5
 
 
 def _free_cases(rng, s):
-    h0 = rng.random((s.B, s.H))
+    h0 = _sixty_fourths(rng, s.B, s.H)
     yield Case((_Decoder(rng, s.V, s.H), h0, 0, 1), "one step")
     yield Case((_Decoder(rng, 7, s.H, ties=True), h0, 2, 12), "several logits are equal")
-    pair = (h0, rng.random((s.B, s.H)))
+    pair = (h0, _sixty_fourths(rng, s.B, s.H))
     yield Case(
         (_Decoder(rng, s.V, s.H, pair=True), pair, 1, 8), "the state is a pair, as in an LSTM"
     )
