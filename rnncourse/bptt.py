@@ -403,15 +403,16 @@ def checkpointed_bptt(
         check_shapes(x=(x, "T B D"), h0=(h0, "B H"), dh=(dh, "T B H"))
     starts = range(0, T, steps)
 
-    checkpoints = [h0]
-    for start in starts[:-1]:
-        h = fused.rnn_forward(x[start : start + steps], checkpoints[-1], W_xh, W_hh, b_h)
-        checkpoints.append(h[-1].copy())  # a view would keep the whole segment alive
+    checkpoints = np.empty((len(starts), *h0.shape), np.result_type(x, h0, W_xh, W_hh, b_h))
+    checkpoints[0] = h0
+    for n, start in enumerate(starts[:-1]):
+        h = fused.rnn_forward(x[start : start + steps], checkpoints[n], W_xh, W_hh, b_h)
+        checkpoints[n + 1] = h[-1]
         del h  # before the next segment needs its room
 
     dh_end: Array = np.zeros_like(h0)  # gradient of the state at the segment's end, from later ones
     sums: list[Array] = [np.zeros_like(W) for W in (W_xh, W_hh, b_h)]
-    for start, h_start in zip(reversed(starts), reversed(checkpoints), strict=True):
+    for start, h_start in zip(reversed(starts), checkpoints[::-1], strict=True):
         x_segment = x[start : start + steps]
         h = fused.rnn_forward(x_segment, h_start, W_xh, W_hh, b_h)
         dh_segment = as_float("dh", dh(start, h) if callable(dh) else dh[start : start + steps])
