@@ -144,7 +144,10 @@ def fingerprint(exercise: Exercise, case: Case, outcome: Outcome) -> Outcome:
     """Return what identifies the answer to one case."""
     if exercise.fingerprint is None or outcome.leaves is None:
         return outcome
-    marks = np.asarray(exercise.fingerprint(outcome.result, *case.args))
+    try:
+        marks = np.asarray(exercise.fingerprint(outcome.result, *case.args))
+    except (TypeError, ValueError, IndexError, KeyError):
+        return outcome
     return Outcome(leaves={"fingerprint": marks}, modified=outcome.modified)
 
 

@@ -58,7 +58,10 @@ def compare(exercise: Exercise, case: Case, expected: Outcome, got: Outcome) -> 
         return [Finding(case, got.problem, got.detail)]
     findings = []
     if exercise.verify is not None:
-        sentence = exercise.verify(got.result, *case.args)
+        try:
+            sentence = exercise.verify(got.result, *case.args)
+        except (TypeError, ValueError, IndexError, KeyError):
+            sentence = f"{name} returned values of a kind that is not asked for."
         if sentence:
             findings.append(Finding(case, sentence))
     else:

@@ -210,7 +210,6 @@ def run_case(
             else:
                 result = recorder(*case.args)
             result = collect_iterator(exercise, result)
-        outcome.result = result
     except (Exception, TimeLimitError, SystemExit) as error:
         # anything else, such as the end of the student's process, is the grader's to report
         _note_error(outcome, exercise.name, error)
@@ -274,7 +273,7 @@ def _take_apart(outcome: Outcome, exercise: Exercise, result: Any, like: Any) ->
     """Fill in leaves, or the problem."""
     leaves: Leaves = {}
     try:
-        _flatten(result, like, exercise.output_names, leaves)
+        outcome.result = _flatten(result, like, exercise.output_names, leaves)
     except _NotComparable as reason:
         outcome.problem_kind = reason.kind
         outcome.problem = f"{exercise.name} returned {reason}"
@@ -295,8 +294,11 @@ class _NotComparable(Exception):
         self.detail = detail
 
 
-def _flatten(value: Any, like: Any, names: tuple[str, ...], leaves: Leaves) -> None:
-    """Add the leaves of `value` to `leaves`, with the nesting of the reference's result `like`."""
+def _flatten(value: Any, like: Any, names: tuple[str, ...], leaves: Leaves) -> Any:
+    """Add the leaves of `value` to `leaves`, with the nesting of the reference's result `like`.
+
+    Returns the same as plain data: nothing of a student's own type is left in it.
+    """
     name = names[0]
     if value is None:
         inside = "" if like is None or len(leaves) == 0 else f" for {name}"
@@ -304,14 +306,14 @@ def _flatten(value: Any, like: Any, names: tuple[str, ...], leaves: Leaves) -> N
     if is_remote(value):
         raise _strange(str(getattr(value, "remote_type_name", "object")))
     if isinstance(like, Mapping):
-        _flatten_dict(value, like, name, leaves)
-    elif isinstance(like, tuple) or (isinstance(like, list) and not _is_numbers(like)):
-        _flatten_sequence(value, like, names, leaves)
-    else:
-        leaves[name] = _as_array(value, np.shape(like))
+        return _flatten_dict(value, like, name, leaves)
+    if isinstance(like, tuple) or (isinstance(like, list) and not _is_numbers(like)):
+        return _flatten_sequence(value, like, names, leaves)
+    array = leaves[name] = _as_array(value, like)
+    return array.item() if type(like) in (bool, int, float, str) and not array.ndim else array
 
 
-def _flatten_dict(value: Any, like: Mapping[Any, Any], name: str, leaves: Leaves) -> None:
+def _flatten_dict(value: Any, like: Mapping[Any, Any], name: str, leaves: Leaves) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         if not isinstance(value, np.ndarray | np.generic | list | tuple | float | int | str):
             raise _strange(type(value).__name__, type(value).__module__)
@@ -326,13 +328,12 @@ def _flatten_dict(value: Any, like: Mapping[Any, Any], name: str, leaves: Leaves
         extra = [str(key)[:40] for key in value if key not in like]
         text = f"a dict with {len(extra)} key(s) that do not belong there."
         raise _NotComparable("extra keys", text, f"not expected: {', '.join(extra[:5])}")
-    for key in like:
-        _flatten(value[key], like[key], (f"{name}[{key!r}]",), leaves)
+    return {key: _flatten(value[key], like[key], (f"{name}[{key!r}]",), leaves) for key in like}
 
 
 def _flatten_sequence(
     value: Any, like: tuple[Any, ...] | list[Any], names: tuple[str, ...], leaves: Leaves
-) -> None:
+) -> tuple[Any, ...] | list[Any]:
     fixed = isinstance(like, tuple)
     if isinstance(value, np.ndarray) and value.ndim and value.dtype.kind in "biuf":
         value = list(value)
@@ -350,8 +351,11 @@ def _flatten_sequence(
     labels = (
         names if len(names) == len(like) else tuple(f"{names[0]}[{i}]" for i in range(len(like)))
     )
-    for item, template, label in zip(value, like, labels, strict=True):
+    items = [
         _flatten(item, template, (label,), leaves)
+        for item, template, label in zip(value, like, labels, strict=True)
+    ]
+    return tuple(items) if fixed else items
 
 
 def _is_numbers(items: list[Any]) -> bool:
@@ -359,13 +363,16 @@ def _is_numbers(items: list[Any]) -> bool:
     return all(isinstance(item, int | float | np.number) for item in items)
 
 
-def _as_array(value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _as_array(value: Any, like: Any) -> np.ndarray[Any, Any]:
     """Return a result as a plain array, or raise with the reason why it is none."""
-    if isinstance(value, str | bytes):
+    text_expected = np.asarray(like).dtype.kind in "US"
+    if isinstance(value, str | bytes) and text_expected:
         return np.asarray(value)
     if isinstance(value, Mapping):
         raise _NotComparable("dict", "a dict where an array is expected.")
-    if not isinstance(value, np.ndarray | np.generic | list | tuple | float | int | complex):
+    if not isinstance(
+        value, np.ndarray | np.generic | list | tuple | float | int | complex | str | bytes
+    ):
         raise _strange(type(value).__name__, type(value).__module__)
     if isinstance(value, list | tuple):
         for item in value:
@@ -382,8 +389,10 @@ def _as_array(value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
             raise _several(len(value)) from None
         text = "a list whose rows differ in length, so it is no array."
         raise _NotComparable("ragged", text) from None
-    if isinstance(value, tuple) and array.shape != shape:
+    if isinstance(value, tuple) and array.shape != np.shape(like):
         raise _several(len(value))
+    if array.dtype.kind in "US" and not text_expected:
+        raise _NotComparable("text", "text where numbers are expected.")
     if array.dtype.kind == "O":
         raise _strange("ndarray")
     if array.dtype.kind == "c":

@@ -230,3 +230,29 @@ def test_feedback_replaces_the_traceback() -> None:
         check("rnn_step", lambda *args: None)
     except CheckFailed as error:
         assert error._render_traceback_() == [f"CheckFailed: {error}"]
+
+
+def test_values_of_a_wrong_kind_never_end_in_a_traceback() -> None:
+    """Where a property is checked, the check itself must not stumble over odd values."""
+    odd: list[Any] = ["text", True, [1], np.array(["a", "b"]), {}, [[1, 2], [3]], -1, 1e400]
+    for value in odd:
+        weights = {**rnn.parity_weights(), "b_h": value}
+        text = feedback("parity_weights", lambda w=weights: w)
+        assert "parity_weights is not right yet" in text
+    for value in odd:
+        text = feedback("rnn_step_backward", lambda *args, v=value: [v] * 5)
+        assert "rnn_step_backward is not right yet" in text
+
+
+def test_results_reach_a_property_check_as_plain_data() -> None:
+    class Liar(np.ndarray):
+        """Claims to be equal to everything."""
+
+        def __eq__(self, other: object) -> Any:
+            return np.ones(self.shape, bool)
+
+        def argmax(self, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError("the check used the student's own method")
+
+    wrong = {name: np.zeros_like(w).view(Liar) for name, w in rnn.parity_weights().items()}
+    assert "get the wrong parity" in feedback("parity_weights", lambda: wrong)

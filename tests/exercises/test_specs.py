@@ -219,6 +219,7 @@ BAD_RESULTS: dict[str, tuple[Any, str]] = {
         "array of Python objects",
     ),
     "complex": (lambda value: np.ones(3) * 1j, "complex numbers"),
+    "text": (lambda value: "0.5", "text where numbers|where a dict|one value where|an array"),
     "ragged list": (lambda value: [[1.0], [2.0, 3.0]], "differ in length|expected|wrong"),
 }
 
