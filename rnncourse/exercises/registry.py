@@ -32,6 +32,18 @@ ASSIGNMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "relative_error",
         ),
     ),
+    "03-gradient-flow": (
+        "gradient_flow",
+        (
+            "step_jacobian",
+            "jacobian_product_norms",
+            "spectral_radius",
+            "linear_gradient_norms",
+            "norm_bounds",
+            "memory_horizon",
+            "saturation",
+        ),
+    ),
     "04-clipping": (
         "clipping",
         ("global_norm", "clip_by_global_norm", "clip_by_value", "cosine", "sgd_step"),
