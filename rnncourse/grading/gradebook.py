@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +30,20 @@ def is_locked_error(error: BaseException) -> bool:
     return "locked" in text or "deadlock" in text or "could not serialize" in text
 
 
+def database_url(address: str) -> str:
+    """Name the PostgreSQL driver that is installed, where an address leaves it open.
+
+    Examples
+    --------
+    >>> database_url("sqlite:///gradebook.db")
+    'sqlite:///gradebook.db'
+    """
+    found = importlib.util.find_spec
+    if address.startswith("postgresql://") and found("psycopg") is None and found("psycopg2"):
+        return "postgresql+psycopg2" + address.removeprefix("postgresql")
+    return address
+
+
 def open_gradebook(db_url: str, course_id: str) -> Any:
     """Open a gradebook, waiting while another program holds it locked.
 
@@ -44,7 +59,7 @@ def open_gradebook(db_url: str, course_id: str) -> Any:
     """
     from nbgrader.api import Gradebook
 
-    return patiently(lambda: Gradebook(db_url, course_id))
+    return patiently(lambda: Gradebook(database_url(db_url), course_id))
 
 
 def patiently(action: Callable[[], T], patience_s: float = _PATIENCE_S) -> T:

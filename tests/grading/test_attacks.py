@@ -15,6 +15,9 @@ import pytest
 from attacks import ATTACKS, HONEST, TESTS, Attack, course_cells, notebook_of, put
 from courses import SmallCourse
 
+# The batches are graded once; with pytest-xdist, by one worker.
+pytestmark = pytest.mark.xdist_group("attacks")
+
 LIMITS = """
 c.SealedExecute.timeout = 3
 c.SealedExecute.total_timeout = 12
@@ -56,16 +59,28 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 
 def stray_processes() -> list[str]:
-    """Commands of processes that a submission left behind."""
-    found = []
+    """Sandboxed processes that belong to this process or to nobody any more."""
+    commands, parents = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                command = (entry / "cmdline").read_bytes()
+                commands[int(entry.name)] = (entry / "cmdline").read_bytes()
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry.name)] = int(fields[1])
             except OSError:
                 continue
-            if b"from inside import parent" in command or b"sleep\x00600" in command:
-                found.append(command.decode(errors="replace"))
+    sandboxed = {
+        pid
+        for pid, command in commands.items()
+        if b"from inside import parent" in command or b"sleep\x00600" in command
+    }
+    found = []
+    for pid in sandboxed:
+        owner = pid
+        while owner in sandboxed or commands.get(owner, b"").startswith(b"bwrap"):
+            owner = parents.get(owner, 1)
+        if owner in (1, os.getpid()):
+            found.append(commands[pid].decode(errors="replace"))
     return found
 
 

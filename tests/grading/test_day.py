@@ -175,5 +175,5 @@ def test_page_and_export_escape_what_students_chose() -> None:
 def test_course_of_another_folder_is_refused_clearly(tmp_path: Path) -> None:
     from rnncourse.cli import main
 
-    with pytest.raises(SystemExit, match="no nbgrader_config.py"):
+    with pytest.raises(SystemExit, match=r"no nbgrader_config\.py"):
         main(["grade", "ps", "--course", str(tmp_path)])

@@ -12,6 +12,8 @@ from rnncourse.grading import Cell, Limits, Profile, Task, grade_task
 from rnncourse.grading.launch import Result, close_parents
 from rnncourse.grading.notebooks import defined_names, hidden_spans
 
+pytestmark = pytest.mark.xdist_group("honest")
+
 LIMITS = Limits(cell_s=5, total_s=60)
 
 

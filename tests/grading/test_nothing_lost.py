@@ -18,6 +18,8 @@ import pytest
 from courses import ANSWERS, SmallCourse, two_questions, written
 from test_attacks import fingerprint, stray_processes
 
+pytestmark = pytest.mark.xdist_group("nothing-lost")
+
 STUDENTS = [f"s{number:02d}" for number in range(12)]
 SLOW = "import time; time.sleep(0.1)"
 

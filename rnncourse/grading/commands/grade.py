@@ -58,6 +58,9 @@ def load_course(folder: str, db_url: str | None = None) -> Any:
     app = AutogradeApp.instance()
     app.initialize(["--log-level=WARN"])
     if db_url is not None:
+        from rnncourse.grading.gradebook import database_url
+
+        db_url = database_url(db_url)
         app.config.CourseDirectory.db_url = db_url
         app.coursedir.db_url = db_url
     return app

@@ -444,7 +444,7 @@ class Remote:
 
 
 class _Verdict:
-    """A method such as ``allclose`` of a submitted object, which may not judge the test's values."""
+    """A method such as ``allclose`` of a submitted object; it may not judge the test's values."""
 
     is_remote_object = True
 
