@@ -21,6 +21,7 @@ from nbformat import v4, write
 CONFIG = """
 from rnncourse.grading.nbgrader_plug import configure
 c = get_config()
+c.CourseDirectory.course_id = "small"
 c.CourseDirectory.db_url = "sqlite:///{root}/gradebook.db"
 c.Exchange.root = "{root}/exchange"
 {extra}
@@ -28,6 +29,7 @@ configure(c, "{root}")
 """
 PLAIN_CONFIG = """
 c = get_config()
+c.CourseDirectory.course_id = "small"
 c.CourseDirectory.root = "{root}"
 c.CourseDirectory.db_url = "sqlite:///{root}/gradebook.db"
 """
