@@ -256,3 +256,24 @@ def test_results_reach_a_property_check_as_plain_data() -> None:
 
     wrong = {name: np.zeros_like(w).view(Liar) for name, w in rnn.parity_weights().items()}
     assert "get the wrong parity" in feedback("parity_weights", lambda: wrong)
+
+
+def test_hidden_inputs_and_sizes_are_new_every_time() -> None:
+    seen: list[list[Any]] = []
+
+    def recording(*args: Any) -> Any:
+        seen[-1].append(args[0])
+        return rnn.rnn_forward(*args)
+
+    for _ in range(4):
+        seen.append([])
+        check("rnn_forward", recording, hidden=True)
+    firsts = [run[0] for run in seen]
+    assert len({a.tobytes() for a in firsts}) == 4
+    assert len({a.shape for a in firsts}) > 1
+    seen.append([])
+    check("rnn_forward", recording)
+    seen.append([])
+    check("rnn_forward", recording)
+    for one, two in zip(*seen[-2:], strict=True):
+        np.testing.assert_array_equal(one, two)
