@@ -1,6 +1,6 @@
 // A family of curves with a slider, drawn from the JSON that rnncourse.plots.SliderFigure writes.
 // Until this runs, and without JavaScript, the element shows the plain figure it contains.
-const W = 640, H = 340, LEFT = 64, RIGHT = 14, TOP = 14, BOTTOM = 48;
+const LEFT = 64, RIGHT = 14, TOP = 14, BOTTOM = 48;
 const DASHES = ["", "7 4", "9 3 2 3", "2 3", "12 3", "6 3 2 3 2 3", "1 2"];
 
 const escape = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -27,6 +27,9 @@ class RnnSlider extends HTMLElement {
 
   build() {
     const d = (this.data = JSON.parse(this.querySelector("script").textContent));
+    // Drawn at the width it has, so that the labels keep their size on a phone.
+    const W = Math.min(640, Math.max(320, this.clientWidth || 640));
+    const H = W < 480 ? 300 : 340;
     const id = `slider-${[...document.querySelectorAll("rnn-slider")].indexOf(this)}`;
     const scale = d.log ? Math.log10 : (v) => v;
     const [y0, y1] = [scale(d.low), scale(d.high)];
@@ -47,7 +50,7 @@ class RnnSlider extends HTMLElement {
       grid += `<line class="grid" x1="${LEFT}" x2="${W - RIGHT}" y1="${y}" y2="${y}"/>
         <text x="${LEFT - 8}" y="${y + 4}" text-anchor="end">${label}</text>`;
     }
-    for (const v of ticks(x0, x1, 7)) {
+    for (const v of ticks(x0, x1, W / 90)) {
       const x = this.X(v);
       grid += `<line class="grid" x1="${x}" x2="${x}" y1="${TOP}" y2="${H - BOTTOM}"/>
         <text x="${x}" y="${H - BOTTOM + 18}" text-anchor="middle">${minus(+v.toPrecision(6))}</text>`;
