@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -30,14 +31,15 @@ every_variant = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def models() -> dict[str, Any]:
-    """The model answers of all notebooks, by name."""
-    found: dict[str, Any] = {}
-    for assignment, (_, names) in ASSIGNMENTS.items():
-        namespace, _ = model_namespace(assignment)
-        found |= {name: namespace[name] for name in names}
-    return found
+@functools.cache
+def namespace_of(assignment: str) -> dict[str, Any]:
+    return model_namespace(assignment)[0]
+
+
+@pytest.fixture
+def model(exercise: Exercise) -> Any:
+    """The model answer of the exercise's notebook."""
+    return namespace_of(exercise.assignment)[exercise.name]
 
 
 def test_every_assignment_has_a_notebook_and_every_notebook_specs() -> None:
@@ -71,9 +73,9 @@ def test_reference_passes(exercise: Exercise) -> None:
 
 
 @every_exercise
-def test_model_answer_passes(exercise: Exercise, models: dict[str, Any]) -> None:
+def test_model_answer_passes(exercise: Exercise, model: Any) -> None:
     for hidden in (False, True):
-        verdict = judge(exercise, models[exercise.name], hidden=hidden)
+        verdict = judge(exercise, model, hidden=hidden)
         assert verdict.passed, verdict.text
 
 
@@ -115,9 +117,9 @@ def test_unusual_solution_passes(exercise: Exercise, variant: Any) -> None:
 
 
 @every_exercise
-def test_unusual_forms_of_the_model_answer_pass(exercise: Exercise, models: dict[str, Any]) -> None:
+def test_unusual_forms_of_the_model_answer_pass(exercise: Exercise, model: Any) -> None:
     tried = len(exercise.variants)
-    for name, code in generic_variants(exercise, models[exercise.name]):
+    for name, code in generic_variants(exercise, model):
         verdict = judge(exercise, code, hidden=True, seed=31)
         assert verdict.passed, f"{name}: {verdict.text}"
         tried += 1
@@ -274,7 +276,7 @@ def test_exceptions_get_their_own_sentences(exercise: Exercise) -> None:
 
 
 @every_exercise
-def test_changed_argument_is_seen(exercise: Exercise, models: dict[str, Any]) -> None:
+def test_changed_argument_is_seen(exercise: Exercise, model: Any) -> None:
     def clear(value: Any) -> bool:
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
             value[...] = 7.25
@@ -286,7 +288,7 @@ def test_changed_argument_is_seen(exercise: Exercise, models: dict[str, Any]) ->
     touched = []
 
     def solution(*args: Any) -> Any:
-        result = models[exercise.name](*args)
+        result = model(*args)
         touched.append(max(map(clear, args), default=False))
         return result
 
