@@ -112,13 +112,19 @@ class SealedExecute(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
             respawns=self.respawns,
         )
 
+    def trusted_folders(self) -> tuple[str, ...]:
+        """Return the folders for test cells, relative ones seen from the course."""
+        coursedir = _coursedir(self)
+        root = "." if coursedir is None else coursedir.root
+        return tuple(os.path.realpath(os.path.join(root, path)) for path in self.trusted_path)
+
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
         """Run the cells and fill in their outputs."""
         source = _sources(self, resources)
         cells, positions = runnable(nb, source)
         use_torch = self.torch if self.torch is not None else "import torch" in source.text()
         preload = ("numpy", "torch") if use_torch else ("numpy",)
-        profile = launch.Profile(preload, bool(use_torch), tuple(self.trusted_path), self.limits())
+        profile = launch.Profile(preload, bool(use_torch), self.trusted_folders(), self.limits())
         task = launch.Task(cells, source.plain, source.answers(), {}, profile)
         fill_in(nb, positions, launch.grade_task(task))
         return nb, resources
@@ -160,7 +166,9 @@ class SealedAutograde(nbgrader_autograde.Autograde):  # type: ignore[misc, unuse
     def start(self) -> None:
         """Grade the submissions of the assignment."""
         if "Execute" in self.config and self.config.Execute.get("enabled") is False:
-            raise NbGraderException("Without executing there is nothing to grade: --no-execute")
+            message = "Without executing there is nothing to grade: leave out --no-execute."
+            self.log.error(message)
+            raise NbGraderException(message)
         if self.trust_submissions:
             self.log.warning(
                 "--trust-submissions: the submitted code runs as you, with your files and your "
@@ -201,7 +209,7 @@ class SealedAutograde(nbgrader_autograde.Autograde):  # type: ignore[misc, unuse
             force=self.force,
             students=self._students(course, assignment),
             limits=sealed.limits(),
-            trusted_path=tuple(sealed.trusted_path),
+            trusted_path=sealed.trusted_folders(),
             torch=sealed.torch,
             scheduler=self.scheduler,
             quiet=self.quiet,
@@ -218,10 +226,10 @@ class SealedAutograde(nbgrader_autograde.Autograde):  # type: ignore[misc, unuse
         excluded = set(filter(None, self.coursedir.student_id_exclude.split(",")))
         if pattern == "*" and not excluded:
             if not course.students(assignment):
-                raise NbGraderException(
-                    f"No submissions of '{assignment}' in "
-                    f"{course.folder('submitted', '*', assignment)}"
-                )
+                folder = course.folder("submitted", "*", assignment)
+                message = f"No submissions of '{assignment}' in {folder}"
+                self.log.error(message)
+                raise NbGraderException(message)
             return None
         found = [
             student
