@@ -48,6 +48,27 @@ ASSIGNMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "clipping",
         ("global_norm", "clip_by_global_norm", "clip_by_value", "cosine", "sgd_step"),
     ),
+    "05-initialisation": (
+        "initialisation",
+        (
+            "orthogonal",
+            "scale_to_radius",
+            "leaky_rnn_forward",
+            "skip_rnn_forward",
+            "learned_h0_gradient",
+        ),
+    ),
+    "06-gates": (
+        "gates",
+        (
+            "lstm_step",
+            "lstm_forward",
+            "lstm_step_backward",
+            "gru_step",
+            "forget_bias",
+            "cell_gradient",
+        ),
+    ),
     "08-variable-length": (
         "variable_length",
         ("pad", "length_mask", "last_valid", "masked_mean", "pack", "reverse_padded"),
@@ -59,6 +80,10 @@ ASSIGNMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "10-language-model": (
         "language_model",
         ("perplexity", "bits_per_character", "sample", "ngram_counts", "longest_copied_ngram"),
+    ),
+    "11-attention": (
+        "attention",
+        ("dot_attention", "attention_backward", "additive_scores", "beam_search", "bleu"),
     ),
 }
 
