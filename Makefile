@@ -82,7 +82,7 @@ serve: book  ## Show the book on http://localhost:8000.
 	$(RUN) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
 lab: setup  ## Open JupyterLab with the exercises.
-	$(BIN)/jupyter lab exercises
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/exercises
 
 bench: setup  ## Measure the library's speed and memory.
 	$(RUN) -m benchmarks.library
