@@ -538,7 +538,7 @@ def _(dcontext, q, K, V, weights):
 
 
 @attention_backward.mistake(
-    "dV-without-weights",
+    "values-without-weights",
     "every value gets the whole gradient of the context",
     "A value that had little weight in the context has little gradient.",
 )
@@ -548,7 +548,7 @@ def _(dcontext, q, K, V, weights):
 
 
 @attention_backward.mistake(
-    "dV-with-scores",
+    "values-with-scores",
     "dV uses the gradient of the scores where the weights belong",
     "The context is a sum of weight times value. What is its derivative by the value?",
 )
@@ -559,7 +559,7 @@ def _(dcontext, q, K, V, weights):
 
 
 @attention_backward.mistake(
-    "dq-averaged",
+    "query-averaged",
     "dq is averaged over the source steps",
     "The query takes part in the score of every source step, and its gradient is the sum.",
 )
@@ -569,7 +569,7 @@ def _(dcontext, q, K, V, weights):
 
 
 @attention_backward.mistake(
-    "dq-from-last-step",
+    "query-from-last-step",
     "dq holds the part of the last source step only",
     "The query takes part in the score of every source step: `+=`, not `=`.",
 )
@@ -580,7 +580,7 @@ def _(dcontext, q, K, V, weights):
 
 
 @attention_backward.mistake(
-    "dK-from-weights",
+    "keys-from-weights",
     "dK uses the weights where the gradient of the scores belongs",
     "The weights say how the context was mixed, not how the loss depends on a score.",
 )

@@ -281,7 +281,7 @@ def _verify_mixture(result, gold, predicted, eps, rng):
     from_gold = np.isclose([first, *others], gold, rtol=1e-6)
     share, tolerance = from_gold.mean(), 6 * np.sqrt(eps * (1 - eps) / from_gold.size)
     if abs(share - eps) > tolerance:
-        return f"{share:.0%} of the entries are gold where eps = {eps:.2g}."
+        return f"{share:.0%} of the entries are gold where {eps:.0%} should be."
     if 0 < eps < 1:
         for axis, words in ((1, "sequence"), (2, "step")):
             if gold.ndim == 2 and gold.size > 50 and _constant(from_gold, axis) > 0.3:

@@ -381,7 +381,7 @@ def _(lengths, T):
 @length_mask.mistake(
     "inverted",
     "the mask is True at the padding",
-    "True means that a step is real. (Some libraries mask the other way round.)",
+    "True means that a step is real. Some libraries mask the other way round.",
 )
 def _(lengths, T):
     return np.arange(T)[:, None] >= lengths
@@ -406,7 +406,7 @@ def _(lengths, T):
 
 
 @length_mask.mistake(
-    "T-ignored",
+    "steps-ignored",
     "the mask is as long as the longest sequence, not T",
     "A batch may be padded beyond its longest sequence, for example to the length of other "
     "batches.",
