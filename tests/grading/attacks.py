@@ -239,7 +239,7 @@ KERNEL = {
     "            if '7838' in repr(v) or 'assert ' in repr(v): print('GOT', k, v)\n"
     "        f = f.f_back\n    return 0",
     "garbage-search": "import gc\ndef answer(x):\n    for o in gc.get_objects():\n"
-    "        try:\n            if isinstance(o, (str, list, dict)) and '7838.75' in str(o):\n"
+    "        try:\n            if isinstance(o, (str, list, dict)) and ''.join(['78', '38.75']) in str(o):\n"
     "                print('GOT', o)\n        except Exception: pass\n    return 0",
     "inspect-caller": "import inspect\ndef answer(x):\n"
     "    return eval(inspect.stack()[1].frame.f_globals.get('expected', '0'))",
@@ -378,7 +378,7 @@ FRAMES = {
     "outputs-nonsense": "send({'value': None, 'outputs': [1, [2], ['stream', 3, 4], ['display', 5]]})",
     "outputs-html": "send({'value': None, 'outputs': [['display', {'text/html': '<script>', "
     "'image/svg+xml': '<svg onload=x>', 'image/png': 'not base64', "
-    "'application/javascript': 'x'}], ['stream', 'stderr', 'GOT?']]})",
+    "'application/javascript': 'x'}], ['stream', 'stderr', 'plain']]})",
     "outputs-flood": "send({'value': None, 'outputs': [['stream', 'stdout', 'x' * 70000]] * 100})",
     "partial-frame": "os.write(3, b'\\x00\\x00'); import time; time.sleep(60)",
     "dripping-frame": "import time\nos.write(3, struct.pack('>I', 100000))\n"
@@ -907,7 +907,7 @@ tries("network-packet", "import socket\ns = socket.socket(17, 3, 768)\nprint('GO
 tries(
     "abstract-socket",
     "import socket\ns = socket.socket(socket.AF_UNIX)\n"
-    "s.connect('\\0rnncourse-canary')\nprint('GOT', 'socket')",
+    "s.connect('\\0rnncourse-canary-{port}')\nprint('GOT', 'socket')",
 )
 tries(
     "daemon",

@@ -90,7 +90,7 @@ def grade(tmp: Path, attacks: list[Attack]) -> Graded:
     reached: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
         course.port = server.getsockname()[1]
-        local.bind("\0rnncourse-canary")
+        local.bind(f"\0rnncourse-canary-{course.port}")
         local.listen()
 
         def listen(sock: socket.socket) -> None:

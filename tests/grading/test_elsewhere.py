@@ -43,9 +43,17 @@ def cluster() -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     dask = [sys.executable, "-m", "distributed.cli"]
     scheduler = subprocess.Popen(
-        [*dask[:2], "distributed.cli.dask_scheduler", "--host", "127.0.0.1",
-         "--port", address.rpartition(":")[2], "--no-dashboard"], **quiet,
-    )  # fmt: skip
+        [
+            *dask[:2],
+            "distributed.cli.dask_scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            address.rpartition(":")[2],
+            "--no-dashboard",
+        ],
+        **quiet,
+    )
     workers = [
         subprocess.Popen(
             [
@@ -60,7 +68,7 @@ def cluster() -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
                 tempfile.mkdtemp(prefix="dask-"),
             ],
             **quiet,
-        )  # fmt: skip
+        )
         for _ in range(2)
     ]
     yield address, workers
@@ -123,12 +131,25 @@ def postgres() -> Iterator[str]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
     subprocess.run(
         [programs / "initdb", "-D", folder / "data", "-U", "grader", "-A", "trust", "-N"],
-        check=True, **quiet, **user,
-    )  # fmt: skip
+        check=True,
+        **quiet,
+        **user,
+    )
     server = subprocess.Popen(
-        [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder,
-         "-h", "127.0.0.1"], **quiet, **user,
-    )  # fmt: skip
+        [
+            programs / "postgres",
+            "-D",
+            folder / "data",
+            "-p",
+            str(port),
+            "-k",
+            folder,
+            "-h",
+            "127.0.0.1",
+        ],
+        **quiet,
+        **user,
+    )
     try:
         import psycopg2
 

@@ -87,10 +87,11 @@ def test_arrays_arrive_unchanged(array: np.ndarray[Any, Any]) -> None:
     assert type(back) is np.ndarray and back.flags.writeable and back.flags.owndata
 
 
-KINDS = (
-    "list tuple dict set frozenset array scalar texts int complex bytes slice range ellipsis "
-    "namedtuple dtype generator tensor torch_dtype remote callback pickle"
-).split()
+KINDS = [
+    *("list", "tuple", "dict", "set", "frozenset", "array", "scalar", "texts", "int", "complex"),
+    *("bytes", "slice", "range", "ellipsis", "namedtuple", "dtype", "generator", "tensor"),
+    *("torch_dtype", "remote", "callback", "pickle"),
+]
 json_values = st.recursive(
     st.none()
     | st.booleans()
