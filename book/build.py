@@ -207,6 +207,22 @@ def build(*, workers: int, timeout: int, fresh: bool, verbose: bool) -> int:
     return 0
 
 
+def readme_figure() -> int:
+    """Write the landing page's figure where README.md shows it."""
+    import base64
+
+    import nbformat
+
+    page = nbformat.read(BUILD / "jupyter_execute" / "index.ipynb", as_version=4)
+    outputs = [output for cell in page.cells for output in cell.get("outputs", [])]
+    (picture,) = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    target = BOOK / "_assets" / "img" / "readme.png"
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(base64.b64decode(picture))
+    print(target)
+    return 0
+
+
 def build_single(names: list[str], *, workers: int, timeout: int, verbose: bool) -> int:
     """Build some pages into a folder of their own."""
     import yaml
@@ -244,7 +260,14 @@ def main() -> int:
     parser.add_argument("--timeout", type=int, default=180, help="seconds for one cell")
     parser.add_argument("--fresh", action="store_true", help="write all pages again")
     parser.add_argument("--verbose", action="store_true", help="show all that Jupyter Book says")
+    parser.add_argument(
+        "--readme-figure",
+        action="store_true",
+        help="copy the built landing page's figure for README.md",
+    )
     options = parser.parse_args()
+    if options.readme_figure:
+        return readme_figure()
     quiet_kernels()
     if options.page:
         return build_single(

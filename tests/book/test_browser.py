@@ -160,6 +160,7 @@ def test_the_search_finds_a_word_and_leads_to_it(page: Page) -> None:
     results = page.locator("#search-results li a")
     expect(results.first).to_be_visible()
     assert any("contributing-chapters" in str(a.get_attribute("href")) for a in results.all())
+    page.wait_for_load_state("networkidle")  # the search fetches its results' summaries
     page.goto("/index.html")
     page.keyboard.press("Control+K")
     expect(page.locator("#pst-search-dialog input")).to_be_focused()
