@@ -213,7 +213,7 @@ def readme_figure() -> int:
 
     import nbformat
 
-    page = nbformat.read(BUILD / "jupyter_execute" / "index.ipynb", as_version=4)
+    page = nbformat.read(HTML / "_sources" / "index.ipynb", as_version=4)
     outputs = [output for cell in page.cells for output in cell.get("outputs", [])]
     (picture,) = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
     target = BOOK / "_assets" / "img" / "readme.png"

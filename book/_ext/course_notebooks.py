@@ -19,6 +19,7 @@ import nbformat
 from course_claims import bibliography, reference
 from course_math import MACROS, wrapped
 from docutils import nodes
+from jupyter_cache import get_cache
 from pybtex.database import Entry
 from sphinx.application import Sphinx
 
@@ -208,9 +209,18 @@ def macros(text: str) -> str:
     return f"$\n{chr(10).join(lines)}\n$\n" if lines else ""
 
 
+def with_outputs(app: Sphinx, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a notebook with its outputs, which myst-nb leaves in the cache when they come from it."""
+    cache = get_cache(app.env.mystnb_config.execution_cache_path)
+    try:
+        return cache.merge_match_into_notebook(source)[1]
+    except KeyError:
+        return source
+
+
 def notebook(app: Sphinx, name: str, executed: Path) -> nbformat.NotebookNode:
     """Return the notebook of a page."""
-    source: Any = nbformat.read(executed, as_version=4)
+    source: Any = with_outputs(app, nbformat.read(executed, as_version=4))
     page, folder = Page(app, name), Path(app.env.doc2path(name)).parent
     cells: list[nbformat.NotebookNode] = []
     for cell in source.cells:

@@ -258,6 +258,7 @@ def test_the_notebooks_stand_alone(book: Book) -> None:
     for path in notebooks(book):
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
+        assert any(cell.get("outputs") for cell in notebook.cells), f"{path.name} shows no result"
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 assert not re.search(
