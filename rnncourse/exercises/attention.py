@@ -39,11 +39,15 @@ def _attention_cases(rng, s):
     K, V = K.copy(), V.copy()
     K[~mask], V[~mask] = np.nan, np.nan
     yield Case((q, K, V, mask), "keys and values are NaN at masked steps")
+    # whole numbers and sixteenths, so that large scores are exact in single precision too
     q, K, V = _query(rng, s)
-    yield Case((400 * q, K, V, mask), "the scores are in the hundreds")
+    large, coarse = 64 * np.rint(8 * q), np.rint(8 * K) / 8
+    yield Case((large, coarse, V, mask), "the scores are in the hundreds")
     level = np.linspace(1, 300, s.B)[:, None]
-    K = np.abs(normal(rng, s.T, 1, s.H)) + 0.1 * K
-    yield Case((level * np.abs(q), K, V, mask), "the sequences have scores of different size")
+    K = np.rint(16 * (np.abs(normal(rng, s.T, 1, s.H)) + 0.1 * K)) / 16
+    yield Case(
+        (1 + np.rint(level * np.abs(q)), K, V, mask), "the sequences have scores of different size"
+    )
     q, K, V = _query(rng, s)
     mask = _source_mask(rng, s)
     mask[:, 0] = False
