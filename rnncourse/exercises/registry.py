@@ -85,6 +85,17 @@ ASSIGNMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "attention",
         ("dot_attention", "attention_backward", "additive_scores", "beam_search", "bleu"),
     ),
+    "12-forecasting": (
+        "forecasting",
+        (
+            "windows",
+            "fit_scaler",
+            "rolling_origin",
+            "seasonal_naive",
+            "mase",
+            "pinball",
+        ),
+    ),
 }
 
 
