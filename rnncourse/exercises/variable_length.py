@@ -1023,16 +1023,6 @@ def _(x, lengths):
 
 
 @pack.mistake(
-    "sequence-after-sequence-with-lengths",
-    "one sequence after the other, with the lengths in place of the batch sizes",
-    "That is a way to store sequences, but no step of it can be computed at once. Put all inputs "
-    "of step 0 first, and count how many sequences still run at each step.",
-)
-def _(x, lengths):
-    return np.concatenate([x[:n, i] for i, n in enumerate(lengths)]), lengths
-
-
-@pack.mistake(
     "lengths-for-batch-sizes",
     "the lengths are returned in place of the batch sizes",
     "There is one batch size per *step*: how many sequences are still running then?",
