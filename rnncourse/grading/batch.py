@@ -313,7 +313,7 @@ class Coordinator:
         text = "\n".join(source.text() for source in self._sources.values())
         torch = self._options.torch
         if torch is None:
-            torch = re.search(r"^\s*(?:import|from)\s+torch\b", text, re.MULTILINE) is not None
+            torch = any(source.uses_torch() for source in self._sources.values())
         preload = ["numpy"]
         if torch:
             preload += ["torch", "torch.nn"]

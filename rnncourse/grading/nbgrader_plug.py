@@ -122,7 +122,7 @@ class SealedExecute(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
         """Run the cells and fill in their outputs."""
         source = _sources(self, resources)
         cells, positions = runnable(nb, source)
-        use_torch = self.torch if self.torch is not None else "import torch" in source.text()
+        use_torch = source.uses_torch() if self.torch is None else self.torch
         preload = ("numpy", "torch") if use_torch else ("numpy",)
         profile = launch.Profile(preload, bool(use_torch), self.trusted_folders(), self.limits())
         task = launch.Task(cells, source.plain, source.answers(), {}, profile)

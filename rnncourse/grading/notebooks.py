@@ -116,7 +116,11 @@ class SourceNotebook:
     def text(self) -> str:
         """Everything that the instructor wrote in code cells."""
         cells = [cell.source for cell in self.cells.values() if cell.cell_type == "code"]
-        return "\n".join([self.plain, *cells])
+        return "\n".join([self.plain.replace("\f", "\n"), *cells])
+
+    def uses_torch(self) -> bool:
+        """Whether the instructor's cells import torch, so that submissions get it, too."""
+        return re.search(r"^\s*(?:import|from)\s+torch\b", self.text(), re.MULTILINE) is not None
 
 
 def defined_names(source: str) -> set[str]:

@@ -118,6 +118,21 @@ def test_tests_import_what_students_must_not_see(tmp_path: Path) -> None:
     assert course.marks("thief") == {"test_f": 0.0}
 
 
+def test_torch_is_there_where_an_ordinary_cell_imports_it(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    stub = "def act(x):\n    ### BEGIN SOLUTION\n    return x\n    ### END SOLUTION"
+    cells = [
+        cell("import numpy as np"),
+        cell("import torch"),
+        solution(stub, "act"),
+        marked("x = torch.randn(3)\nassert torch.allclose(act(x), torch.tanh(x))", "test_act"),
+    ]
+    course = SmallCourse(tmp_path / "course", cells)
+    course.submit("ann", {"act": "def act(x):\n    return torch.tanh(x)"})
+    course.grade()
+    assert course.marks("ann") == {"test_act": 1.0}
+
+
 def test_late_work_is_penalised_by_nbgraders_plugin(tmp_path: Path) -> None:
     from nbgrader.api import Gradebook
 
