@@ -210,7 +210,7 @@ def macros(text: str) -> str:
 
 
 def with_outputs(app: Sphinx, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return a notebook with its outputs, which myst-nb leaves in the cache when they come from it."""
+    """Return a notebook with the outputs that myst-nb has left in the cache."""
     cache = get_cache(app.env.mystnb_config.execution_cache_path)
     try:
         return cache.merge_match_into_notebook(source)[1]
