@@ -24,6 +24,7 @@ Leaves = dict[str, Any]
 
 MAX_ITEMS = 100_000
 PRINTED_LINES = 20
+NO_ITERATORS = ("set", "frozenset", "dict", "str", "bytes", "ndarray", "tuple", "Tensor")
 NOT_WRITTEN = "is not written yet"
 
 
@@ -226,7 +227,8 @@ def collect_iterator(exercise: Exercise, result: Any) -> Any:
     """Return the items of an iterator as a list where the exercise asks for an iterator."""
     if not exercise.iterator or result is None or isinstance(result, list):
         return result
-    if not hasattr(type(result), "__iter__"):
+    kind = str(getattr(result, "remote_type_name", type(result).__name__))
+    if kind in NO_ITERATORS or not hasattr(type(result), "__iter__"):
         return result
     items = list(itertools.islice(iter(result), MAX_ITEMS + 1))
     if len(items) > MAX_ITEMS:

@@ -239,6 +239,7 @@ def test_bad_result_gets_its_own_sentence(exercise: Exercise, kind: str) -> None
     plain_array = len(exercise.returns) == 1 and not isinstance(
         exercise.reference(*next(iter(exercise.cases(np.random.default_rng(0)))).args), dict | list
     )
+    plain_array = plain_array and not exercise.iterator
     for hidden in (False, True):
         verdict = judge(exercise, solution, hidden=hidden)
         assert not verdict.passed
