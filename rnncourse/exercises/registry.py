@@ -69,6 +69,16 @@ ASSIGNMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "cell_gradient",
         ),
     ),
+    "07-truncated-bptt": (
+        "truncated_bptt",
+        (
+            "stream_batches",
+            "truncated_bptt",
+            "chunked_bptt",
+            "gradient_cosine",
+            "checkpointed_bptt",
+        ),
+    ),
     "08-variable-length": (
         "variable_length",
         ("pad", "length_mask", "last_valid", "masked_mean", "pack", "reverse_padded"),
