@@ -1155,7 +1155,9 @@ def _cosine_cases(rng, s):
     yield Case((full[:1], other[:1]), "one tensor")
     full, other = _gradient_pair(rng, s)
     yield Case((full, [100 * a for a in other]), "gradients of very different size")
-    yield Case(([np.array([3.0, 4.0]), np.zeros((2, 2))], [np.array([-4.0, 3.0]), np.eye(2)]), "0")
+    yield Case(
+        ([np.array([3.0, 4.0]), np.zeros((2, 2))], [np.array([-4.0, 3.0]), np.eye(2)]), "orthogonal"
+    )
 
 
 gradient_cosine = Exercise(
