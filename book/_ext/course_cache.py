@@ -61,13 +61,24 @@ def closure(names: set[str], root: Path = ROOT) -> set[str]:
             continue
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         parents = {name.rpartition(".")[0]} - {""}
-        todo |= (imported(path.read_text("utf-8"), package, root) | parents) - done
+        todo |= (_imported_by(path, package, root) | parents) - done
     return done
+
+
+@cache
+def _imported_by(path: Path, package: str, root: Path) -> set[str]:
+    return imported(path.read_text("utf-8"), package, root)
 
 
 @cache
 def _digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
+
+
+def forget() -> None:
+    """Forget what was read of the files: they may have changed since."""
+    _digest.cache_clear()
+    _imported_by.cache_clear()
 
 
 def cells(text: str) -> str:
@@ -106,7 +117,7 @@ def outdated(
     app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
 ) -> list[str]:
     """Return the pages whose key differs from the one they were read with."""
-    _digest.cache_clear()
+    forget()
     known: dict[str, str] = getattr(env, "course_keys", {})
     again = []
     for name in env.found_docs - added - changed:

@@ -58,10 +58,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def changed(root: Path, file: str, page: str = PAGE) -> bool:
+    course_cache.forget()
     before = course_cache.key(page, root)
     path = root / file
     path.write_text(path.read_text() + "\n# changed\n")
-    course_cache._digest.cache_clear()
+    course_cache.forget()
     return course_cache.key(page, root) != before
 
 
