@@ -106,6 +106,17 @@ ASSIGNMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "pinball",
         ),
     ),
+    "13-capstone": (
+        "capstone",
+        (
+            "last_step_gradients",
+            "training_step",
+            "recall_accuracy",
+            "state_gradient_norms",
+            "diagnose",
+            "repair_recurrent",
+        ),
+    ),
 }
 
 
