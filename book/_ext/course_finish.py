@@ -236,6 +236,12 @@ def finish(app: Sphinx, error: Exception | None) -> None:
         for path in sorted(out.rglob("*.html"))
         if "_static" not in path.parts and "<head>" in path.read_text("utf-8")
     }
+    made = {"genindex", "search", "prf-prf", "py-modindex"}  # by Sphinx itself
+    for path in list(pages):
+        name = path.relative_to(out).with_suffix("").as_posix()
+        if name not in app.env.found_docs | made and not name.startswith("_modules/"):
+            path.unlink()  # its source is gone
+            del pages[path]
     roots = {path: "../" * (len(path.relative_to(out).parts) - 1) for path in pages}
     if any(MARK not in text for text in pages.values()):
         sheets = list(
@@ -311,6 +317,8 @@ def fold_questions(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             title, *body = box.children
             classes = [name for name in box["classes"] if name != "dropdown"]
             heading = FoldTitle("", "", *title.children)
+            for link in list(heading.findall(nodes.reference)):
+                link.replace_self(link.children)  # what opens the box cannot hold a link as well
             box.replace_self(Fold("", heading, *body, classes=classes, ids=box["ids"]))
 
 

@@ -176,6 +176,12 @@ def test_every_control_has_a_name(book: Book) -> None:
                 assert tag.get("aria-label") or tag.get("id") in labelled, f"{name}: {tag}"
 
 
+def test_no_control_holds_another(book: Book) -> None:
+    for name, page in book.pages.items():
+        nested = page.select("summary :is(a[href], button, input), a[href] a[href], button a[href]")
+        assert not nested, f"{name}: {nested[0]}"
+
+
 def test_no_cell_ended_in_an_error_or_a_warning(book: Book) -> None:
     for name, page in written(book).items():
         article = page.find("article")
