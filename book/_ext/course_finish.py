@@ -322,18 +322,37 @@ def fold_questions(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             box.replace_self(Fold("", heading, *body, classes=classes, ids=box["ids"]))
 
 
+def version() -> int:
+    """Return a number that changes with these build steps."""
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return int(hashlib.sha256(code).hexdigest()[:8], 16)
+
+
+def drop_source_pages(app: Sphinx) -> None:
+    """Let viewcode write its pages anew when their side bar or these steps have changed.
+
+    viewcode looks at the module's date only.
+    """
+    toc = Path(app.srcdir) / str(app.config.external_toc_path)
+    state = f"{version()} {hashlib.sha256(toc.read_bytes()).hexdigest()}"
+    mark = Path(app.doctreedir) / "source-pages"
+    if not mark.is_file() or mark.read_text() != state:
+        shutil.rmtree(Path(app.outdir) / "_modules", ignore_errors=True)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(state)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.add_node(Fold, html=(visit_fold, depart_fold))
     app.add_node(FoldTitle, html=(visit_fold_title, depart_fold_title))
     app.connect("doctree-resolved", fold_questions)
+    app.connect("builder-inited", drop_source_pages)
     app.connect("build-finished", finish, priority=900)
     # A finished page cannot be finished again, so new steps mean new pages.
-    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    version = int(hashlib.sha256(code).hexdigest()[:8], 16)
     return {
         "version": "1",
-        "env_version": version,
+        "env_version": version(),
         "parallel_read_safe": True,
         "parallel_write_safe": True,
     }
