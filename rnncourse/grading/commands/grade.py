@@ -98,6 +98,13 @@ def run(arguments: argparse.Namespace) -> int:
                 print(error, file=sys.stderr)
                 return 2
             status = 1
+        except OSError as error:
+            print(
+                f"{error}\nThe grader stopped, and what it had graded is kept: put this right and "
+                "run the same command again.",
+                file=sys.stderr,
+            )
+            return 2
         except KeyboardInterrupt:
             status = 130
         if converter.last_summary is not None:
