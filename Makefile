@@ -25,12 +25,12 @@ help:  ## Show this list.
 course: book exercises validate sample-class  ## Set up, build the book, check the exercises, grade a sample class.
 	@$(RUN) -m tests.sample_class summary
 
-setup: .stamps/setup  ## Create .venv with the locked packages.
+setup: .venv/.set-up  ## Create .venv with the locked packages.
 
 system:
 	@sh .ci/system-packages bwrap=bubblewrap
 
-.stamps/setup: requirements.lock pyproject.toml
+.venv/.set-up: requirements.lock pyproject.toml
 	@sh .ci/system-packages bwrap=bubblewrap
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one with PYTHON=…, as in: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
@@ -46,7 +46,7 @@ book: setup  ## Build the book with warnings as errors.
 
 exercises: .stamps/exercises  ## Regenerate exercises/ from solutions/; fail if the committed files differ.
 
-.stamps/exercises: .stamps/setup $(SOLUTIONS) $(EXERCISES) $(LIBRARY) nbgrader_config.py
+.stamps/exercises: .venv/.set-up $(SOLUTIONS) $(EXERCISES) $(LIBRARY) nbgrader_config.py
 	$(RUN) solutions/build.py --check
 	@touch $@
 
@@ -56,7 +56,7 @@ validate: .stamps/validate  ## Grade every assignment's model answers (full mark
 	$(RUN) -m tests.sample_class validate
 	@touch $@
 
-sample-class: .stamps/sample-class  ## Grade eight sample submissions, write feedback and marks.
+sample-class: .stamps/sample-class  ## Grade a sample class, write feedback and marks.
 
 .stamps/sample-class: .stamps/exercises $(SAMPLE)
 	$(RUN) -m tests.sample_class grade
