@@ -1,5 +1,5 @@
 # Every command of the project. `make help` lists them; each rule reads as what it does.
-# Steps that take long leave a stamp in .stamps/ and run again only when something they depend on has changed.
+# Steps that take long leave a stamp and run again only when something they depend on has changed.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -39,28 +39,28 @@ system:
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --disable-pip-version-check -r requirements.lock
 	$(RUN) -m pip install --disable-pip-version-check --no-deps -e .
-	@mkdir -p .stamps && touch $@
+	@mkdir -p $(@D) && touch $@
 
 book: setup  ## Build the book with warnings as errors.
 	$(RUN) book/build.py
 
-exercises: .stamps/exercises  ## Regenerate exercises/ from solutions/; fail if the committed files differ.
+exercises: _build/stamps/exercises  ## Regenerate exercises/ from solutions/; fail if the committed files differ.
 
-.stamps/exercises: .venv/.set-up $(SOLUTIONS) $(EXERCISES) $(LIBRARY) nbgrader_config.py
+_build/stamps/exercises: .venv/.set-up $(SOLUTIONS) $(EXERCISES) $(LIBRARY) nbgrader_config.py
 	$(RUN) solutions/build.py --check
-	@touch $@
+	@mkdir -p $(@D) && touch $@
 
-validate: .stamps/validate  ## Grade every assignment's model answers (full marks) and its blank release (no marks).
+validate: _build/stamps/validate  ## Grade every assignment's model answers (full marks) and its blank release (no marks).
 
-.stamps/validate: .stamps/exercises
+_build/stamps/validate: _build/stamps/exercises
 	$(RUN) -m tests.sample_class validate
-	@touch $@
+	@mkdir -p $(@D) && touch $@
 
-sample-class: .stamps/sample-class  ## Grade a sample class, write feedback and marks.
+sample-class: _build/stamps/sample-class  ## Grade a sample class, write feedback and marks.
 
-.stamps/sample-class: .stamps/exercises $(SAMPLE)
+_build/stamps/sample-class: _build/stamps/exercises $(SAMPLE)
 	$(RUN) -m tests.sample_class grade
-	@touch $@
+	@mkdir -p $(@D) && touch $@
 
 test: setup lint types unit-tests  ## Set up, lint, type-check, run all tests and doctests.
 
@@ -104,5 +104,5 @@ lock: setup  ## Write requirements.lock anew from requirements.txt.
 	{ echo "# Every package of the environment, exact. Made by \`make lock\` from requirements.txt; do not edit by hand."; \
 	  $(RUN) -m pip freeze --exclude-editable | sed 's/^torch==\(.*\)+cpu$$/torch==\1/'; } > requirements.lock
 
-clean:  ## Remove everything generated: environment, book, marks.
-	rm -rf .venv _build .stamps grading build dist *.egg-info
+clean:  ## Remove what `make course` made; submissions and marks in grading/ stay.
+	rm -rf .venv _build build dist *.egg-info
