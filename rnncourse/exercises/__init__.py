@@ -41,7 +41,7 @@ def check(name: str, function: Callable[..., Any], *, hidden: bool = False) -> N
     --------
     >>> from rnncourse.clipping import global_norm
     >>> check("global_norm", global_norm)
-    global_norm is right in all 8 calls.
+    global_norm is right in all 9 calls.
     """
     from rnncourse.exercises.checking import judge
     from rnncourse.exercises.registry import get_exercise

@@ -237,7 +237,7 @@ def _(dh, x_t, h_prev, h, W_xh, W_hh):
 
 @rnn_step_backward.mistake(
     "outputs-exchanged",
-    "`dx` and `dh_prev` are returned in the wrong order",
+    "two outputs, such as `dx` and `dh_prev`, are returned in the wrong order",
     "Compare your `return` with the order in the docstring.",
 )
 def _(dh, x_t, h_prev, h, W_xh, W_hh):

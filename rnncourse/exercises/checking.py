@@ -89,16 +89,12 @@ def judge(
             break
     findings = [compare(exercise, *triple) for triple in zip(cases, expected, got, strict=False)]
     if not any(findings):
-        again, _ = run_case(exercise, function, cases[0], like=expected[0].result, limit=limit)
-        if not compare(exercise, cases[0], expected[0], again):
-            return Verdict(True, "", calls=len(cases) + 1, printed=printed)
-        sentence = (
-            f"{exercise.name} gave another answer when it was called a second time with the same "
-            "arguments: something survives between calls, such as a global variable or a mutable "
-            "default argument."
-        )
-        text = f"{_headline(exercise, hidden)}\n{sentence}"
-        return Verdict(False, text, calls=len(cases) + 1, printed=printed)
+        sentence = _what_survives(exercise, function, cases[0], expected[0], seed, limit)
+        calls = len(cases) + 2
+        if not sentence:
+            return Verdict(True, "", calls=calls, printed=printed)
+        lines = [_headline(exercise, hidden), sentence, _reread(exercise.section)]
+        return Verdict(False, "\n".join(lines), calls=calls, printed=printed)
     if not explain:
         return Verdict(False, "", calls=len(cases))
     mistake = None
@@ -106,6 +102,34 @@ def judge(
         mistake = recognise(exercise, cases, expected, got)
     text = _feedback(exercise, cases, findings, mistake, hidden)
     return Verdict(False, text, mistake, len(cases), printed)
+
+
+def _what_survives(
+    exercise: Exercise,
+    function: Callable[..., Any],
+    case: Case,
+    expected: Outcome,
+    seed: int,
+    limit: float,
+) -> str:
+    """Call again, with the same arguments and with others of their sizes; return what is wrong."""
+    got, _ = run_case(exercise, function, case, like=expected.result, limit=limit)
+    if compare(exercise, case, expected, got):
+        return (
+            f"{exercise.name} gave another answer when it was called a second time with the same "
+            "arguments: something survives between calls, such as a global variable or a mutable "
+            "default argument."
+        )
+    twin = exercise.twin(case, np.random.default_rng([seed, 1]))
+    expected, _ = run_case(exercise, exercise.reference, twin)
+    got, _ = run_case(exercise, function, twin, like=expected.result, limit=limit)
+    if compare(exercise, twin, expected, got):
+        return (
+            f"{exercise.name} is right in all calls but one, which has the shapes of an earlier "
+            "call and other numbers: something survives between calls, such as a stored result or "
+            "a global variable."
+        )
+    return ""
 
 
 def recognise(

@@ -46,6 +46,18 @@ def _level(share):
     return 0 if share < 0.2 else 2 if share > 0.8 else 1
 
 
+def _haar_moments(draws, gain):
+    """Return means over 4 by 4 draws, each with limits that an even draw leaves once in 10⁵.
+
+    Evenly drawn, the entries' fourth powers have the mean 3/(n(n + 2)), tr(W²) and tr(W)² have 1.
+    """
+    W = np.array(draws) / gain
+    traces = np.trace(W, axis1=1, axis2=2)
+    yield np.mean(W**4), 0.105, 0.15
+    yield np.mean(np.trace(W @ W, axis1=1, axis2=2)), 0.2, 1.9
+    yield np.mean(traces**2), 0.3, 2.2
+
+
 def _verify_orthogonal(result, n, gain, rng):
     draws = [np.asarray(W) for W in result]
     for W in draws:
@@ -70,6 +82,11 @@ def _verify_orthogonal(result, n, gain, rng):
                 f"Not all orthogonal matrices are equally likely: in {len(others)} draws, entry "
                 f"[{i}, {j}] {'hardly ever' if positive[i, j] < 0.5 else 'nearly always'} was "
                 "positive."
+            )
+        if not all(low < value < high for value, low, high in _haar_moments(others, gain)):
+            return (
+                f"Not all orthogonal matrices are equally likely: {len(others)} draws are of a "
+                "special kind, with many zeros, symmetric or the like."
             )
         rotations = np.mean([np.linalg.det(W) > 0 for W in others])
         if _level(rotations) != 1:

@@ -34,11 +34,14 @@ class Case:
         What is special about the case, as in ``"one sequence is masked out"``; shown in feedback.
     sizes : dict
         Sizes of the axes, where they are known.
+    drawn_for : dict
+        All sizes for which the arguments were drawn; empty for a special case.
     """
 
     args: Args
     note: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict)
+    drawn_for: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -210,11 +213,17 @@ class Exercise:
                 continue
             seen.add(key)
             shown = {a: n for a, n in sizes.items() if a in used}
-            yield Case(self.arguments(rng, sizes), sizes=shown)
+            yield Case(self.arguments(rng, sizes), sizes=shown, drawn_for=sizes)
         if self.special is not None:
             first = redraw_sizes(rng, self.sizes[0]) if fresh_sizes else dict(self.sizes[0])
             for case in self.special(rng, SimpleNamespace(**first)):
                 yield case if isinstance(case, Case) else Case(tuple(case))
+
+
+    def twin(self, case: Case, rng: np.random.Generator) -> Case:
+        """Return a case with the sizes of `case` and other numbers."""
+        args = self.arguments(rng, case.drawn_for) if case.drawn_for else case.args
+        return Case(args, case.note, case.sizes, case.drawn_for)
 
 
 def redraw_sizes(rng: np.random.Generator, template: Mapping[str, int]) -> dict[str, int]:

@@ -742,6 +742,11 @@ def loss_cases(rng, s):
     scattered = rng.random((s.T, s.B)) < 0.5
     scattered[0, 0], scattered[-1, -1] = True, False
     yield Case((*loss_arguments(rng, s), scattered), "the mask has holes")
+    alone = np.arange(s.T * s.B).reshape(s.T, s.B) == rng.integers(1, s.T * s.B)
+    yield Case((*loss_arguments(rng, s), alone), "the mask lets one position through")
+    partial = np.ones((s.T, s.B), bool)
+    partial[0], partial[:, -1] = False, False
+    yield Case((*loss_arguments(rng, s), partial), "the first step and one sequence are masked")
     yield Case((logits + 1000, targets), "logits near 1000")
     level = np.where(np.arange(s.T * s.B) % 2, 400, -400).reshape(s.T, s.B, 1)
     yield Case((logits + level, targets), "logits near 400 at some positions and -400 at others")

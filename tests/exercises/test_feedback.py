@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from rnncourse import bptt, clipping, rnn
 from rnncourse.exercises import CheckFailed, check
 from rnncourse.exercises.checking import judge
 from rnncourse.exercises.registry import get_exercise
+from rnncourse.exercises.spec import STANDARD_SIZES
 
 
 def feedback(name: str, function: Callable[..., Any], hidden: bool = False) -> str:
@@ -129,7 +131,7 @@ def test_prints_and_warnings_are_harmless(capsys: pytest.CaptureFixture[str]) ->
     assert "printed 1000 lines" in shown
     assert shown.count("line ") < 30
     check("rnn_step", noisy, hidden=True)
-    assert capsys.readouterr().out == "rnn_step is right in all 6 hidden calls.\n"
+    assert capsys.readouterr().out == "rnn_step is right in all 7 hidden calls.\n"
 
 
 def test_state_between_calls_is_noticed() -> None:
@@ -140,6 +142,20 @@ def test_state_between_calls_is_noticed() -> None:
         return rnn.rnn_step(*args) + (0.5 if len(calls) > 5 else 0.0)
 
     assert "another answer when it was called a second time" in feedback("rnn_step", remembering)
+
+
+def test_result_stored_by_shape_is_noticed() -> None:
+    stored: dict[Any, Any] = {}
+
+    def storing(x_t: Any, h_prev: Any, W_xh: Any, W_hh: Any, b_h: Any) -> Any:
+        transposed = stored.setdefault(W_hh.shape, W_hh.T.copy())
+        return np.tanh(x_t @ W_xh.T + h_prev @ transposed + b_h)
+
+    sizes = [{**size, "H": 10 + i} for i, size in enumerate(STANDARD_SIZES)]
+    exercise = dataclasses.replace(get_exercise("rnn_step"), sizes=sizes)
+    verdict = judge(exercise, storing)
+    assert "has the shapes of an earlier call and other numbers" in verdict.text
+    assert not judge(exercise, storing, hidden=True, seed=1).passed
 
 
 def test_endless_loop_ends() -> None:
