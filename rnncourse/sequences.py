@@ -186,6 +186,94 @@ def last_valid_backward(dlast: ArrayLike, lengths: ArrayLike, T: int) -> Array:
     return dh
 
 
+def summary(h: ArrayLike, lengths: ArrayLike, how: str = "last") -> Array:
+    """Summarise the states of each sequence in one vector, over its real steps only.
+
+    Parameters
+    ----------
+    h : ndarray, shape (T, B, H)
+        States of a padded batch.
+    lengths : ndarray of int, shape (B,)
+        Each in [1, T].
+    how : {"last", "mean", "max"}, optional
+        The last state, the mean, or the largest value of every unit.
+
+    Returns
+    -------
+    ndarray, shape (B, H)
+
+    Raises
+    ------
+    ValueError
+        If a length is below 1 or beyond T, the shapes do not fit, or `how` is something else.
+
+    Examples
+    --------
+    >>> h = np.array([1.0, 5.0, 3.0, 9.0]).reshape(4, 1, 1)  # the 9 stands in the padding
+    >>> [float(summary(h, np.array([3]), how)[0, 0]) for how in ("last", "mean", "max")]
+    [3.0, 3.0, 5.0]
+    """
+    if how not in ("last", "mean", "max"):
+        raise ValueError(f'how must be "last", "mean" or "max", but it is {how!r}')
+    h = as_float("h", h)
+    result = last_valid(h, lengths)
+    if how == "last":
+        return result
+    real = length_mask(lengths, len(h))[..., None]
+    if how == "max":
+        result = np.where(real, h, np.full((), -np.inf, h.dtype)).max(axis=0)
+    else:
+        result = np.where(real, h, np.zeros((), h.dtype)).sum(axis=0)
+        result /= np.asarray(lengths, h.dtype)[:, None]
+    return result
+
+
+def summary_backward(
+    dsummary: ArrayLike, h: ArrayLike, lengths: ArrayLike, how: str = "last"
+) -> Array:
+    """Backpropagate through :func:`summary`.
+
+    Parameters
+    ----------
+    dsummary : ndarray, shape (B, H)
+    h : ndarray, shape (T, B, H)
+        The states that were summarised.
+    lengths : ndarray of int, shape (B,)
+    how : {"last", "mean", "max"}, optional
+
+    Returns
+    -------
+    ndarray, shape (T, B, H)
+        Zero at padded steps. The gradient of a maximum goes to the first step that attains it.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`summary`, or if `dsummary` does not have its shape.
+
+    Examples
+    --------
+    >>> h = np.array([1.0, 5.0, 3.0, 9.0]).reshape(4, 1, 1)
+    >>> summary_backward(np.array([[6.0]]), h, np.array([3]), "mean").ravel()
+    array([2., 2., 2., 0.])
+    >>> summary_backward(np.array([[6.0]]), h, np.array([3]), "max").ravel()
+    array([0., 6., 0., 0.])
+    """
+    dsummary, value = as_float("dsummary", dsummary), summary(h, lengths, how)
+    h = as_float("h", h)
+    check_shapes(h=(h, "T B H"), dsummary=(dsummary, "B H"))
+    if how == "last":
+        return last_valid_backward(dsummary, lengths, len(h))
+    real = length_mask(lengths, len(h))[..., None]
+    if how == "mean":
+        share = dsummary / np.asarray(lengths, dsummary.dtype)[:, None]
+        return np.where(real, share, np.zeros((), dsummary.dtype))
+    first = (real & (h == value)).argmax(axis=0)  # (B, H)
+    dh = np.zeros(h.shape, dsummary.dtype)
+    np.put_along_axis(dh, first[None], dsummary[None], axis=0)
+    return dh
+
+
 def masked_mean(loss: ArrayLike, mask: ArrayLike) -> float:
     """Average over the steps that count: divide by their number, not by T·B.
 

@@ -90,6 +90,54 @@ def test_last_valid_backward_by_finite_differences():
     np.testing.assert_allclose(sq.last_valid_backward(dlast, lengths, 5), numerical, atol=1e-9)
 
 
+HOW = ("last", "mean", "max")
+
+
+@pytest.mark.parametrize("how", HOW)
+@few
+@given(batches())
+def test_summary_reads_real_steps_only(how, batch):
+    x, lengths, rng = batch  # the padding is NaN
+    by_hand = {"last": lambda s: s[-1], "mean": lambda s: s.mean(0), "max": lambda s: s.max(0)}
+    found = sq.summary(x, lengths, how)
+    for i, n in enumerate(lengths):
+        np.testing.assert_allclose(found[i], by_hand[how](x[:n, i]), rtol=1e-12)
+    dx = sq.summary_backward(rng.normal(size=found.shape), x, lengths, how)
+    assert not dx[~sq.length_mask(lengths, len(x))].any()
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_summary_backward_by_finite_differences(how):
+    rng = np.random.default_rng(0)
+    h, lengths, ds = rng.normal(size=(5, 3, 2)), np.array([5, 1, 3]), rng.normal(size=(3, 2))
+    before = h.copy(), ds.copy()
+    numerical = numerical_gradient(lambda a: (sq.summary(a, lengths, how) * ds).sum(), h)
+    np.testing.assert_allclose(sq.summary_backward(ds, h, lengths, how), numerical, atol=1e-9)
+    np.testing.assert_array_equal(before[0], h)
+    np.testing.assert_array_equal(before[1], ds)
+
+
+def test_summary_of_a_tie_sends_the_gradient_to_one_step_only():
+    dh = sq.summary_backward(np.ones((1, 1)), np.full((3, 1, 1), 2.0), np.array([2]), "max")
+    np.testing.assert_array_equal(dh.ravel(), [1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_summary_keeps_single_precision(how):
+    h, lengths = np.ones((4, 2, 3), np.float32), np.array([4, 2])
+    s = sq.summary(h, lengths, how)
+    assert s.dtype == sq.summary_backward(s, h, lengths, how).dtype == np.float32
+
+
+def test_summary_names_what_is_wrong():
+    with pytest.raises(ValueError, match="how must be"):
+        sq.summary(np.ones((3, 1, 2)), np.array([2]), "first")
+    with pytest.raises(ValueError, match="lie in"):
+        sq.summary(np.ones((3, 1, 2)), np.array([0]), "mean")
+    with pytest.raises(ValueError, match="dsummary has shape"):
+        sq.summary_backward(np.ones((2, 2)), np.ones((3, 1, 2)), np.array([2]), "mean")
+
+
 @few
 @given(batches(smallest=0))
 def test_masked_mean_is_the_mean_of_what_counts(batch):
