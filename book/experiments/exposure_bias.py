@@ -3,7 +3,8 @@
 A vanilla network of 8, 16 or 48 units learns to predict the next value of a Mackey–Glass series
 (delay 17, one value every 2 time units) from the one before. In training it reads, at each step
 after a warm-up of 10, either the true value or its own prediction. The modes differ in the share
-of true values and in whether the gradient passes through a prediction that is fed back. The score
+of true values, in how that share falls, in whether a coin is thrown per value or per sequence, and
+in whether the gradient passes through a prediction that is fed back. The score
 is the squared error on held-out series, with true inputs one step ahead, and free-running up to
 50 steps after a warm-up of 50.
 """
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rnncourse.bptt import rnn_step_backward
-from rnncourse.decoding import linear_decay
+from rnncourse.decoding import exponential_decay, inverse_sigmoid, linear_decay
 from rnncourse.experiments import Experiment
 from rnncourse.initialization import orthogonal
 from rnncourse.rnn import init_params, rnn_step
@@ -71,9 +72,14 @@ def run(
     end: float = 1.0,
     through: bool = True,
     noise: float = 0.0,
+    schedule: str = "linear",
+    coin: str = "value",
     updates: int = 1500,
 ) -> dict[str, Any]:
-    """Train with a share of true inputs that falls from `start` to `end` over 60 % of training."""
+    """Train with a share of true inputs that falls from `start` to `end`.
+
+    The linear schedule takes 60 % of training; the others are half way at the same update.
+    """
     rng = np.random.default_rng(seed)
     scale, centre = 0.23, 0.93  # bring the series to about zero mean and unit variance
     train_y = (
@@ -85,16 +91,26 @@ def run(
 
     adam = Adam(RATE)
 
+    half = 0.3 * updates
+
+    def falling(step: int) -> float:
+        if schedule == "exponential":
+            return exponential_decay(step, 0.5 ** (1 / half))
+        if schedule == "inverse-sigmoid":
+            return inverse_sigmoid(step, half / np.log(half / np.log(half / np.log(half))))
+        return linear_decay(step, 2 * half)
+
     def batch(step: int) -> tuple[Array, float]:
         adam.lr = RATE * linear_decay(step, updates, floor=0.03)
         starts = rng.integers(0, len(train_y) - LENGTH, BATCH)
         rows = np.arange(LENGTH)[:, None] + starts
-        share = end + (start - end) * linear_decay(step, 0.6 * updates)
+        share = end + (start - end) * falling(step)
         return train_y[rows, rng.integers(0, train_y.shape[1], BATCH)], share
 
     def loss_and_grads(params: Params, item: tuple[Array, float]) -> tuple[float, Params]:
         y, share = item
-        own = rng.random((LENGTH - 1, BATCH, 1)) >= share
+        coins = rng.random((LENGTH - 1 if coin == "value" else 1, BATCH, 1))
+        own = np.repeat(coins >= share, (LENGTH - 1) // len(coins), axis=0)
         own[: WARM_UP + 1] = False
         inputs = y + noise * rng.standard_normal(y.shape) if noise else y
         x, h, pred = roll(params, inputs, own)
@@ -126,13 +142,23 @@ MODES: dict[str, dict[str, Any]] = {
     "free-running": {"start": 0.0, "end": 0.0},
 }
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "always-75": {"start": 0.75, "end": 0.75},
+    "always-50": {"start": 0.5, "end": 0.5},
+    "always-25": {"start": 0.25, "end": 0.25},
+    "exponential": {"end": 0.0, "schedule": "exponential"},
+    "inverse-sigmoid": {"end": 0.0, "schedule": "inverse-sigmoid"},
+    "coin-per-sequence": {"end": 0.0, "coin": "sequence"},
+}
+
 EXPERIMENT = Experiment(
     run,
     configs={
         f"{mode}-{hidden}": {"hidden": hidden, **parameters}
         for hidden in (8, 16, 48)
         for mode, parameters in MODES.items()
-    },
+    }
+    | {f"{name}-16": {"hidden": 16, **parameters} for name, parameters in VARIANTS.items()},
     seeds=range(5),
     reduced={"updates": 20},
     tolerance=5e-3,
