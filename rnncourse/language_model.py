@@ -229,6 +229,8 @@ def longest_copied_ngram(
     >>> longest_copied_ngram("the white cat", "a white whale")
     7
     """
+    if isinstance(sample, str) and isinstance(train, str):
+        return _longest_shared_substring(sample, train)
     codes: dict[Any, int] = {}
     sample, train = (
         np.array([codes.setdefault(item, len(codes)) for item in _items(tokens)], np.int64)
@@ -239,6 +241,15 @@ def longest_copied_ngram(
         # run[j + 1]: how many tokens before and at train[j] equal the last ones of the sample
         run[1:] = np.where(train == token, run[:-1] + 1, 0)
         longest = max(longest, int(run.max()))
+    return longest
+
+
+def _longest_shared_substring(sample: str, train: str) -> int:
+    longest = 0
+    for start in range(len(sample)):
+        # only a run longer than the best so far is of interest, so the search never goes back
+        while start + longest < len(sample) and sample[start : start + longest + 1] in train:
+            longest += 1
     return longest
 
 
