@@ -100,12 +100,13 @@ def fit(
 
 
 def log_probs(p: Params, utterances: list[Array], how: str) -> Array:
-    """Return the log-probability of every speaker, (B, 9), up to a constant for "frames"."""
+    """Return log-probabilities (B, 9); for "frames" up to a constant."""
     x, lengths = pad(utterances)
     h = states(p, x)
     if how == "frames":
         each = log_softmax(readout(h, p["W_hy"], p["b_y"]))
-        return np.where(length_mask(lengths, len(x))[..., None], each, 0).sum(axis=0)
+        real = length_mask(lengths, len(x))[..., None]
+        return np.where(real, each, 0).sum(axis=0)
     steps = np.full_like(lengths, len(x)) if how == "padded" else lengths
     s = summary(h, steps, "last" if how == "padded" else how)
     return log_softmax(readout(s, p["W_hy"], p["b_y"]))
