@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from rnncourse import bptt, rnn
@@ -317,6 +319,8 @@ def _sequence_cases(rng, s):
     dh, *rest = _sequence_args(rng, s)
     dh[:-1] = 0
     yield Case((dh, *rest), "the loss reads the last state only")
+    longer = SimpleNamespace(T=9, B=2, D=2, H=3)
+    yield Case(_sequence_args(rng, longer), "a longer sequence")
 
 
 rnn_backward = Exercise(

@@ -17,6 +17,7 @@ from rnncourse.exercises.diagnosis import (
     describe_call,
     only_when,
     same_answer,
+    same_kinds,
     sizes_of_case,
 )
 from rnncourse.exercises.outcome import NOT_WRITTEN, Outcome, run_case
@@ -159,7 +160,8 @@ def _gives(
     """Say whether `code` gives these answers in every case."""
     for case, want, answer in zip(cases, expected, answers, strict=True):
         wrong, _ = run_case(exercise, code, case, like=want.result)
-        if not same_answer(answer, fingerprint(exercise, case, wrong)):
+        mark = fingerprint(exercise, case, wrong)
+        if not (same_answer(answer, mark) and same_kinds(answer, mark, want)):
             return False
     return True
 

@@ -1079,7 +1079,7 @@ def _(*args):
 
 @lstm_step_backward.mistake(
     "outputs-exchanged",
-    "`dh_prev` and `dc_prev` are returned in the wrong order",
+    "two outputs, such as `dh_prev` and `dc_prev`, are returned in the wrong order",
     "Compare your `return` with the docstring.",
 )
 def _(*args):

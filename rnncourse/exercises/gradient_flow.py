@@ -868,6 +868,7 @@ def _bound_cases(rng, s):
     yield Case((_recurrent(rng, s.H), 0, 0.7), "T = 0")
     yield Case((np.array([[0.0, 2.0], [0.0, 0.0]]), 3, 0.9), "all eigenvalues are 0")
     yield Case((-0.8 * np.eye(3), 5, 1.0), "a negative matrix")
+    yield Case((_recurrent(rng, s.H), 3, 1.2 + 0.3 * rng.random()), "gamma is larger than 1")
 
 
 norm_bounds = Exercise(
@@ -1058,6 +1059,9 @@ def _horizon_cases(rng, s):
     yield Case((np.array([1.0, 0.02, 0.01]), t), "all is forgotten after one step")
     yield Case((np.array([1.0]), t), "a single norm, for 0 steps")
     yield Case((1.2 ** np.arange(7), 1.3), "the norms only grow")
+    yield Case((np.array([0.1, 0.2, 0.9, 0.2, 0.1]), t), "a single norm reaches the threshold")
+    near = t * np.array([3.0, 2.0, 1 + 1e-4, 1 - 1e-4, 0.5])
+    yield Case((near, t), "one norm lies just above the threshold and one just below")
 
 
 memory_horizon = Exercise(
@@ -1330,6 +1334,9 @@ def _saturation_cases(rng, s):
     h = 0.3 * _states(rng, 6, 2, 3)
     h[:3] = 0.99
     yield Case((h, 0.15), "saturated in the first half only")
+    h = np.full((4, 2, 3), 0.99)
+    h[-1] = 0.8 + 0.05 * rng.random((2, 3))
+    yield Case((h, 0.1), "most states are saturated, and their mean too")
 
 
 saturation = Exercise(

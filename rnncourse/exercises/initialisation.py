@@ -305,8 +305,8 @@ def _(n, gain, rng):
 
 @orthogonal.mistake(
     "own-seed",
-    "a generator with a fixed seed is made inside the function",
-    "Every call then returns the same matrix, and all layers start alike. Draw from `rng`.",
+    "the same matrix comes back whatever generator is given, as with a seed of your own",
+    "All layers would start alike. Draw from `rng`, and draw anew in every call.",
 )
 def _(n, gain, rng):
     return initialization.orthogonal(n, gain, np.random.default_rng(42))

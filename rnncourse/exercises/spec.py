@@ -219,7 +219,6 @@ class Exercise:
             for case in self.special(rng, SimpleNamespace(**first)):
                 yield case if isinstance(case, Case) else Case(tuple(case))
 
-
     def twin(self, case: Case, rng: np.random.Generator) -> Case:
         """Return a case with the sizes of `case` and other numbers."""
         args = self.arguments(rng, case.drawn_for) if case.drawn_for else case.args

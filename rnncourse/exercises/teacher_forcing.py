@@ -27,6 +27,7 @@ def _shift_cases(rng, s):
     yield Case((y[:, 0], bos), "one sequence without a batch axis")
     yield Case((normal(rng, s.T, s.B, s.D), 1.5), "the targets are vectors")
     yield Case((y, 0), "bos is 0")
+    yield Case((y, -1), "bos is -1")
     yield Case((np.repeat(y, 2, axis=0)[: s.T], bos), "some tokens occur twice in a row")
 
 
@@ -292,12 +293,26 @@ def _verify_mixture(result, gold, predicted, eps, rng):
             return "Calls with different generators give the same result."
         if gold.size < 50 and _constant(from_gold.reshape(len(from_gold), -1), 1) > 0.5:
             return "All entries of one call come from the same source."
+        if gold.size < 50 and _same_count(from_gold):
+            return "Every call takes the same number of gold entries: the coins are no coins."
+        if gold.size > 50 and abs(_agreement(from_gold) - eps**2 - (1 - eps) ** 2) > 0.1:
+            return "Neighbouring entries do not choose their source independently."
     return None
 
 
 def _constant(from_gold, axis):
     """Return the share of columns or rows that have one source only."""
     return float(np.mean(from_gold.all(axis=axis) | (~from_gold).all(axis=axis)))
+
+
+def _same_count(from_gold):
+    """Say whether all calls have the same number of gold entries."""
+    return len({int(call.sum()) for call in from_gold}) == 1
+
+
+def _agreement(from_gold):
+    """Return the share of neighbours, along the last axis, that have the same source."""
+    return float(np.mean(from_gold[..., 1:] == from_gold[..., :-1]))
 
 
 def _mixture_fingerprint(result, gold, predicted, eps, rng):
@@ -317,7 +332,8 @@ def _mixture_fingerprint(result, gold, predicted, eps, rng):
     shares = [abs(is_gold.mean() - p) < 0.05 for p in (eps, 1 - eps, 0.5)]
     patterns = [_constant(is_gold, axis) > 0.3 for axis in (1, 2)] if first.ndim == 2 else [0, 0]
     flags = is_gold[0].reshape(len(first), -1)[:, 0]
-    details = [*shares, *patterns, np.all(np.diff(flags.astype(int)) <= 0)]
+    falls = np.all(np.diff(flags.astype(int)) <= 0)
+    details = [*shares, *patterns, falls, np.array_equal(first, again)]
     return np.array(
         [
             one_source,
@@ -327,9 +343,8 @@ def _mixture_fingerprint(result, gold, predicted, eps, rng):
             (np.isin(used, gold) | np.isin(used, predicted)).all(),
             ((used > gold) & (used < predicted)).all(),
             used.dtype.kind in "iu",
-            np.array_equal(first, again),
             all(np.array_equal(first, a) for a in others),
-            *([] if small else details),
+            *([not one_source and _same_count(is_gold)] if small else details),
         ],
         dtype=float,
     )
@@ -392,6 +407,17 @@ def _(gold, predicted, eps, rng):
 @mix_inputs.form("one-coin")
 def _(gold, predicted, eps, rng):
     return predicted.copy() if rng.random() >= eps else gold.copy()
+
+
+@mix_inputs.mistake(
+    "fixed-share",
+    "exactly the share `eps` is gold, at random places",
+    "Of eight entries with `eps = 0.5`, four are gold in every call of yours. How often would "
+    "eight independent coins do that?",
+)
+def _(gold, predicted, eps, rng):
+    is_gold = np.arange(gold.size) < round(eps * gold.size)
+    return np.where(rng.permutation(is_gold).reshape(gold.shape), gold, predicted)
 
 
 @mix_inputs.mistake(

@@ -32,6 +32,7 @@ def _stream_cases(rng, s):
     yield Case((_text(rng, 10), 3, 1), "chunks of one step")
     yield Case((_text(rng, 5), 4, 2), "one step in all")
     yield Case((rng.integers(0, 4, 29), 3, 3), "tokens that repeat")
+    yield Case((100_000 + _text(rng, 20), 3, 4), "a large vocabulary")
 
 
 stream_batches = Exercise(

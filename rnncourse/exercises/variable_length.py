@@ -45,6 +45,7 @@ def _pad_cases(rng, s):
     yield Case((tokens, -0.5), "tokens, padded with -0.5")
     some = _vectors(rng, (2, 0, 3, 1), s.D)
     yield Case((some, 0.0), "one sequence is empty")
+    yield Case((some[1:], 0.0), "the first sequence is empty")
     yield Case((_vectors(rng, [s.T] * s.B, s.D), 2.0), "all sequences have the same length")
     yield Case(([normal(rng, n, 2, 3) for n in (1, 4, 2)], 1.5), "each step is a matrix")
 
