@@ -129,12 +129,13 @@ def _tone(pitch: int, held: int, rate: int) -> Array:
     base = float(frequency(pitch))
     k = np.arange(1, HARMONICS + 1)
     k = k[k * base < 0.45 * rate]
-    # Higher harmonics are softer and fade sooner, as on a plucked or struck string.
+    # Higher harmonics are softer and fade sooner, as on a struck string.
     fading = np.exp(-time[:, None] * (0.6 + 0.4 * k) / DECAY) * k**-1.4
     waves = np.sin(2 * np.pi * base * k * time[:, None])
     swell = np.minimum(time / ATTACK, 1.0)
     after = np.clip((time - held / rate) / RELEASE, 0.0, 1.0)
-    return (waves * fading).sum(axis=1) * swell * (0.5 + 0.5 * np.cos(np.pi * after))
+    release = 0.5 + 0.5 * np.cos(np.pi * after)
+    return (waves * fading).sum(axis=1) * swell * release
 
 
 def wav_bytes(signal: ArrayLike, rate: int = RATE, bits: int = 8) -> bytes:
