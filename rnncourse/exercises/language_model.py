@@ -43,6 +43,9 @@ def _perplexity_cases(rng, s):
     yield Case((np.full((s.T, s.B), -np.log(27)),), "27 tokens are equally probable")
     yield Case((-2 - rng.random((400, 3)),), "a text of 1200 tokens")
     yield Case((-1 - rng.random(7),), "one sequence without a batch axis")
+    yield Case((-9 - rng.random((s.T, s.B)),), "every token came as a surprise")
+    alone = np.arange(s.T * s.B).reshape(s.T, s.B) == rng.integers(1, s.T * s.B)
+    yield Case((_log_probs(rng, s)[0], alone), "one token counts")
 
 
 perplexity = Exercise(

@@ -7,6 +7,7 @@ Nothing here is a sandbox: it runs one's own work.
 
 from __future__ import annotations
 
+import difflib
 import io
 import json
 import linecache
@@ -20,8 +21,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from rnncourse.exercises.registry import ASSIGNMENTS
+
 CELL_LIMIT = 60.0  # seconds
 EXPERIMENT = "# Experiment"
+NOT_DEFINED = "is not defined"
 
 
 class NotebookError(ValueError):
@@ -38,7 +42,7 @@ class Cell:
         nbgrader's grade id, or the number of the cell.
     source : str
     role : str
-        "test", "manual" or "code".
+        "test", "manual", "code" or "experiment".
     points : float
     """
 
@@ -80,12 +84,24 @@ def find_notebook(path: Path) -> Path:
     """
     if path.is_dir():
         found = sorted(path.glob("*.ipynb"))
-        if len(found) != 1:
-            number = "no notebook" if not found else f"{len(found)} notebooks; name one of them"
-            raise NotebookError(f"{path} holds {number}")
-        return found[0]
+        named = path / f"{path.resolve().name}.ipynb"
+        if len(found) > 1 and named in found:
+            return named  # the others are copies, which nbgrader does not collect
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(other.name for other in found)
+            raise NotebookError(f"{path} holds {len(found)} notebooks; name one of them: {names}")
+        inside = sorted(path.glob("*/*.ipynb"))
+        advice = f"; name an assignment, as in {inside[0].parent}" if inside else ""
+        raise NotebookError(f"{path} holds no notebook{advice}")
     if not path.exists():
-        raise NotebookError(f"there is no file or folder {path}")
+        known = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, known, n=1)
+        advice = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise NotebookError(f"there is no file or folder {path}{advice}")
+    if path.suffix != ".ipynb":
+        raise NotebookError(f"{path} is not a notebook: its name does not end in .ipynb")
     return path
 
 
@@ -98,19 +114,42 @@ def read_cells(path: Path) -> list[Cell]:
         If the file is not a notebook, or has no cell with points.
     """
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        raw = notebook["cells"]
-        cells = [_read_cell(number, cell) for number, cell in enumerate(raw, start=1)]
-    except (ValueError, OSError) as error:
-        raise NotebookError(f"{path} is not a notebook: {error}") from None
-    except (KeyError, TypeError, AttributeError):
+        text = path.read_text(encoding="utf-8")
+        notebook = json.loads(text) if text.strip() else None
+    except OSError as error:
+        raise NotebookError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise NotebookError(f"{path} is not a notebook: its text is damaged") from None
+    if notebook is None:
+        raise NotebookError(f"{path} is empty")
+    try:
+        cells = [_read_cell(number, cell) for number, cell in enumerate(notebook["cells"], start=1)]
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise NotebookError(
-            f"{path} is not a notebook of format 4: its cells are missing"
+            f"{path} is not a notebook of format 4: its cells are missing or damaged"
         ) from None
     kept = [cell for cell in cells if cell is not None]
-    if not any(cell.points for cell in kept):
-        raise NotebookError(f"{path} has no cell that is worth points: is it an assignment?")
-    return kept
+    if any(cell.points for cell in kept):
+        return kept
+    if any("check(" in cell.source for cell in kept):
+        raise NotebookError(
+            f"{path} has tests but no points: the program that saved it dropped nbgrader's "
+            "metadata. Copy your functions into a fresh copy of the notebook."
+        )
+    raise NotebookError(f"{path} has no cell that is worth points: is it an assignment?")
+
+
+def missing_tests(results: Iterable[Result]) -> list[str]:
+    """Return the functions of the assignment whose test cells are gone from the notebook.
+
+    Examples
+    --------
+    >>> missing_tests([Result(Cell("test_cosine", "", "test", 3.0), True)])
+    ['global_norm', 'clip_by_global_norm', 'clip_by_value', 'sgd_step']
+    """
+    present = {result.function for result in results}
+    names = max((names for _, names in ASSIGNMENTS.values()), key=lambda n: len(present & {*n}))
+    return [name for name in names if name not in present] if present & {*names} else []
 
 
 def _read_cell(number: int, cell: dict[str, Any]) -> Cell | None:
@@ -121,9 +160,11 @@ def _read_cell(number: int, cell: dict[str, Any]) -> Cell | None:
     points = float(grading.get("points") or 0.0)
     if grading.get("grade") and grading.get("solution"):
         return Cell(name, text, "manual", points)
-    if cell["cell_type"] != "code" or text.startswith(EXPERIMENT):
+    if cell["cell_type"] != "code":
         return None
-    return Cell(name, text, "test" if grading.get("grade") else "code", points)
+    if grading.get("grade"):
+        return Cell(name, text, "test", points)
+    return Cell(name, text, "experiment" if text.startswith(EXPERIMENT) else "code")
 
 
 def run_notebook(
@@ -133,6 +174,9 @@ def run_notebook(
     progress: Callable[[Cell], None] = lambda cell: None,
 ) -> list[Result]:
     """Run a notebook and return what became of every cell that is worth points.
+
+    Experiments are left out at first, which saves seconds. They run too where a name is missing
+    that one of them may define: the grader runs every cell.
 
     Parameters
     ----------
@@ -154,12 +198,22 @@ def run_notebook(
         If the file cannot be read.
     """
     cells = read_cells(path)
+    without = [cell for cell in cells if cell.role != "experiment"]
+    results = _run_cells(without, path.parent, limit, progress)
+    if len(without) < len(cells) and any(NOT_DEFINED in r.feedback for r in results):
+        results = _run_cells(cells, path.parent, limit, progress)
+    return results
+
+
+def _run_cells(
+    cells: list[Cell], folder: Path, limit: float, progress: Callable[[Cell], None]
+) -> list[Result]:
     outcomes: dict[int, str] = {}
     todo = [i for i, cell in enumerate(cells) if cell.role != "manual"]
     given_up: set[int] = set()
     while todo:
-        done = [i for i in outcomes if i not in given_up and cells[i].role == "code"]
-        with _Process(path.parent) as process:
+        done = [i for i in outcomes if i not in given_up and cells[i].role != "test"]
+        with _Process(folder) as process:
             for i in done:
                 process.run(cells[i], limit)
             while todo:
@@ -190,6 +244,9 @@ def _explain(cell: Cell, feedback: str | None, broken: dict[str, str]) -> str:
     reason = broken.get(cell.name.removeprefix("test_"))
     if feedback and reason:
         return f"The cell with the function failed: {reason}"
+    if feedback and NOT_DEFINED in feedback and broken:
+        name, reason = next(iter(broken.items()))
+        return f"{feedback}\nThe cell {name!r} failed before: {reason}"
     return feedback or ""
 
 

@@ -72,7 +72,7 @@ def test_answer_that_knows_the_visible_cases_only_earns_nothing(
         content,
         global_norm="from rnncourse.clipping import global_norm as right\ncalls = []\n"
         "def global_norm(grads):\n    calls.append(1)\n"
-        "    return right(grads) if len(calls) <= 8 else 1.0",
+        "    return right(grads) if len(calls) <= 9 else 1.0",
     )
     assert main(["check", str(path)]) == 1
     assert "fails a hidden test" in capsys.readouterr().out
@@ -85,6 +85,12 @@ def test_answer_that_knows_the_visible_cases_only_earns_nothing(
         ("{}", "cells are missing"),
         ('{"cells": []}', "no cell that is worth points"),
         ("[1]", "is not a notebook"),
+        ("", "is empty"),
+        ('{"cells": ["text"]}', "missing or damaged"),
+        (
+            '{"cells": [{"cell_type": "code", "source": "check(\'cosine\', cosine)"}]}',
+            "dropped nbgrader's metadata",
+        ),
     ],
 )
 def test_unreadable_notebook(
@@ -102,6 +108,75 @@ def test_missing_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["check", str(tmp_path)]) == 2
     assert "no notebook" in capsys.readouterr().err
     assert main(["progress", str(tmp_path)]) == 2
+
+
+def test_wrong_path_gets_advice(
+    notebook: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = notebook
+    assert main(["check", str(path.parent.parent / "04-cliping")]) == 2
+    assert f"did you mean {path.parent}?" in capsys.readouterr().err
+    assert main(["check", str(path.parent.parent)]) == 2
+    assert f"name an assignment, as in {path.parent}" in capsys.readouterr().err
+    text = path.with_suffix(".py")
+    text.write_text("print(1)")
+    assert main(["check", str(text)]) == 2
+    assert "does not end in .ipynb" in capsys.readouterr().err
+
+
+def test_copies_beside_the_notebook_are_left_out(
+    notebook: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = notebook
+    (path.parent / "04-clipping-Copy1.ipynb").write_text("{}")
+    checkpoints = path.parent.parent / ".ipynb_checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "x-checkpoint.ipynb").write_text("{}")
+    assert main(["progress", str(path.parent.parent)]) == 0
+    assert capsys.readouterr().out.count("\n") == 2
+    path.rename(path.with_name("solution.ipynb"))
+    assert main(["check", str(path.parent)]) == 2
+    assert "04-clipping-Copy1.ipynb, solution.ipynb" in capsys.readouterr().err
+
+
+def test_deleted_test_cell_is_missed(
+    notebook: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, content = notebook
+    content["cells"] = [cell for cell in content["cells"] if cell["id"] != "test_cosine"]
+    write(path, content)
+    assert main(["check", str(path)]) == 1
+    assert "Without a test cell: cosine." in capsys.readouterr().out
+    assert main(["progress", str(path.parent.parent)]) == 0
+    assert "without a test cell: cosine" in capsys.readouterr().out
+
+
+def test_first_broken_cell_is_named_where_a_name_is_missing(
+    notebook: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, content = notebook
+    write(path, content, imports="import numpy as np\nimport no_such_module")
+    assert main(["check", str(path)]) == 1
+    shown = capsys.readouterr().out
+    assert "The cell 'imports' failed before: ModuleNotFoundError" in shown
+    assert "Traceback" not in shown
+
+
+def test_names_from_an_experiment_count_as_in_the_grader(
+    notebook: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, content = notebook
+    experiment = next(c for c in content["cells"] if c["source"][0].startswith("# Experiment"))
+    helper = {**experiment, "id": "helper", "source": "# Experiment\ndef root(x): return x**0.5"}
+    content["cells"].insert(0, helper)
+    write(
+        path,
+        content,
+        global_norm="def global_norm(grads):\n    return root(sum((g**2).sum() for g in "
+        "grads.values()))",
+    )
+    assert main(["check", str(path)]) == 0
+    assert "total                 14 / 14" in capsys.readouterr().out
 
 
 def test_progress(

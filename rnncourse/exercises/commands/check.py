@@ -14,6 +14,7 @@ from rnncourse.exercises.notebook import (
     NotebookError,
     Result,
     find_notebook,
+    missing_tests,
     points,
     run_notebook,
 )
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         _clear_progress()
     print(report(path.stem, results))
     earned, possible, _ = points(results)
-    return 0 if earned == possible else 1
+    return 0 if earned == possible and not missing_tests(results) else 1
 
 
 def _show_progress(cell: Cell) -> None:
@@ -59,8 +60,8 @@ def report(title: str, results: Sequence[Result]) -> str:
     Examples
     --------
     >>> cell = Cell("test_f", "", "test", 2.0)
-    >>> print(report("01-demo", [Result(cell, True)]))
-    01-demo
+    >>> print(report("00-demo", [Result(cell, True)]))
+    00-demo
     -------
     f       2 / 2  right
     total   2 / 2
@@ -77,6 +78,10 @@ def report(title: str, results: Sequence[Result]) -> str:
     earned, possible, by_hand = points(results)
     manual = f"  (and up to {by_hand:g} by hand)" if by_hand else ""
     lines.append(f"{'total':{width}} {earned:g} / {possible:g}{manual}")
+    missing = missing_tests(results)
+    if missing:
+        lines += ["", f"Without a test cell: {', '.join(missing)}."]
+        lines.append("Copy the missing cells back from a fresh copy of the notebook.")
     for name, result in zip(names, results, strict=True):
         if result.cell.role == "test" and not result.passed and not _is_blank(result):
             lines += ["", name, textwrap.indent(result.feedback, "  ")]

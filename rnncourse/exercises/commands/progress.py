@@ -7,7 +7,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rnncourse.exercises.notebook import NotebookError, find_notebook, points, run_notebook
+from rnncourse.exercises.notebook import (
+    NotebookError,
+    find_notebook,
+    missing_tests,
+    points,
+    run_notebook,
+)
 
 BAR = 20
 
@@ -25,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check all assignments of a folder; return 2 if there are none, else 0."""
-    folders = sorted(path.parent for path in arguments.folder.glob("*/*.ipynb"))
+    notebooks = arguments.folder.glob("*/*.ipynb")
+    folders = sorted({path.parent for path in notebooks if not path.parent.name.startswith(".")})
     if not folders:
         print(f"{arguments.folder} holds no assignments; name their folder", file=sys.stderr)
         return 2
@@ -36,23 +43,23 @@ def run(arguments: argparse.Namespace) -> int:
             if isinstance(outcome, str):
                 print(f"{folder.name:{width}}  {outcome}")
                 continue
-            earned, possible, by_hand = outcome
+            earned, possible, by_hand, missing = outcome
             total_earned, total_possible = total_earned + earned, total_possible + possible
             manual = f"  + {by_hand:g} by hand" if by_hand else ""
-            print(
-                f"{folder.name:{width}}  {bar(earned, possible)} {earned:g} / {possible:g}{manual}",
-                flush=True,
-            )
+            share = f"{bar(earned, possible)} {earned:g} / {possible:g}"
+            print(f"{folder.name:{width}}  {share}{manual}{missing}", flush=True)
     total = bar(total_earned, total_possible)
     print(f"{'all':{width}}  {total} {total_earned:g} / {total_possible:g}")
     return 0
 
 
-def _points(folder: Path) -> tuple[float, float, float] | str:
+def _points(folder: Path) -> tuple[float, float, float, str] | str:
     try:
-        return points(run_notebook(find_notebook(folder)))
+        results = run_notebook(find_notebook(folder))
     except NotebookError as error:
         return str(error)
+    missing = missing_tests(results)
+    return (*points(results), f"  without a test cell: {', '.join(missing)}" if missing else "")
 
 
 def bar(earned: float, possible: float) -> str:
