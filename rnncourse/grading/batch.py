@@ -44,10 +44,12 @@ from .notebooks import (
     rebuild,
     runnable,
 )
-from .staging import Submission, read_folder
+from .staging import Submission, printable, read_folder, without_conflicts
 
 RECEIPTS = ".receipts"
-_STUDENT = re.compile(r"[^/\x00-\x1f]{1,128}")
+_ODD_IN_NAME = frozenset('<>"`\\')
+# What a browser would run when it is opened from the graded folder, on the formgrader's own origin.
+_ACTIVE = re.compile(r"\.(?:x?html?|xht|mht(?:ml)?|svgz?|xml|xsl|js|mjs|swf)$", re.IGNORECASE)
 
 
 class BusyError(RuntimeError):
@@ -95,6 +97,21 @@ class Course:
 
     def students(self, assignment: str) -> list[str]:
         """Everybody who handed in a folder for the assignment, in order."""
+        return [name for name in self._names(assignment) if is_student_id(name)]
+
+    def unusable(self, assignment: str) -> list[str]:
+        """Names of folders with a submission that cannot be the id of a student."""
+        return [name for name in self._names(assignment) if not is_student_id(name)]
+
+    def is_linked(self, student: str, assignment: str) -> bool:
+        """Whether the way to a submission leads over a link, and so to somebody else's files."""
+        folder = self.folder("submitted", student, assignment)
+        other = self.folder("submitted", "@STUDENT@", assignment)
+        (index,) = [i for i, part in enumerate(other.parts) if "@STUDENT@" in part]
+        steps = range(index + 1, len(folder.parts) + 1)
+        return any(Path(*folder.parts[:step]).is_symlink() for step in steps)
+
+    def _names(self, assignment: str) -> list[str]:
         pattern = self.folder("submitted", "@STUDENT@", assignment)
         parts = pattern.parts
         (index,) = [i for i, part in enumerate(parts) if "@STUDENT@" in part]
@@ -107,10 +124,23 @@ class Course:
                 if not (name.startswith(before) and name.endswith(after)):
                     continue
                 student = name[len(before) : len(name) - len(after)]
-                valid = _STUDENT.fullmatch(student) and not student.startswith(".")
-                if valid and os.path.lexists(self.folder("submitted", student, assignment)):
+                folder = self.folder("submitted", student, assignment)
+                if not student.startswith(".") and os.path.lexists(folder):
                     found.append(student)
         return sorted(found)
+
+
+def is_student_id(name: str) -> bool:
+    """Whether a folder's name can be the id of a student: plain, visible text and not too long.
+
+    Examples
+    --------
+    >>> is_student_id("zoë.o'neil@uni.org"), is_student_id("a\\x1b[2J"), is_student_id("<b>")
+    (True, False, False)
+    """
+    if printable(name, len(name)) != name or _ODD_IN_NAME & set(name):
+        return False
+    return 0 < len(name.encode()) <= 200 and name == name.strip()
 
 
 @dataclass
@@ -299,8 +329,8 @@ class Coordinator:
                 folders = self._course.sources(self._assignment)
                 self._sources = load_sources(self._gradebook, self._assignment, folders)
                 self._layout = load_layout(self._gradebook, self._assignment)
-                self._profile = self._make_profile()
                 self._extra_files = self._instructors_files()
+                self._profile = self._make_profile()
                 self._source_digest = self._digest_sources()
                 self._remove_leftovers()
                 self._grade_all()
@@ -319,7 +349,9 @@ class Coordinator:
             preload += ["torch", "torch.nn"]
         if re.search(r"matplotlib|rnncourse\.plots", text):
             preload += ["matplotlib.pyplot", "matplotlib_inline.backend_inline"]
-        return Profile(tuple(preload), torch, self._options.trusted_path, self._options.limits)
+        files = tuple(sorted(self._extra_files.items()))
+        path = self._options.trusted_path
+        return Profile(tuple(preload), torch, path, files, self._options.limits)
 
     def _instructors_files(self) -> dict[str, bytes]:
         """Files beside the instructor's notebook, which replace the submission's of that name."""
@@ -347,6 +379,11 @@ class Coordinator:
 
     def _grade_all(self) -> None:
         students = self._course.students(self._assignment)
+        for name in self._course.unusable(self._assignment):
+            if self._options.students is None:
+                self._summary.failed[printable(name)] = (
+                    "this folder's name cannot be a student's id: rename the folder"
+                )
         if self._options.students is not None:
             wanted = set(self._options.students)
             missing = wanted - set(students)
@@ -421,10 +458,12 @@ class Coordinator:
         """Read a submission; ``None`` if it is graded already or cannot be read now."""
         folder = self._course.folder("submitted", student, self._assignment)
         try:
+            if self._course.is_linked(student, self._assignment):
+                raise OSError(0, "the folder is a link")
             submission = read_folder(folder)
         except OSError as error:
-            what = "the folder is a link" if folder.is_symlink() else str(error.strerror)
-            submission = Submission(skipped=[f"{folder.name}: {what}"])
+            submission = Submission()
+            submission.skip(folder.name, str(error.strerror))
         digest = f"{submission.digest()}-{self._source_digest}"
         if not self._options.force and self._is_done(student, digest):
             self._summary.skipped.append(student)
@@ -436,7 +475,8 @@ class Coordinator:
             name: data
             for name, data in submission.files.items()
             if not name.endswith(".ipynb") and name != "timestamp.txt"
-        } | self._extra_files
+        }
+        files = without_conflicts(files, self._extra_files)
         for name, source in self._sources.items():
             data = submission.files.get(f"{name}.ipynb")
             try:
@@ -451,6 +491,7 @@ class Coordinator:
             prepared.positions[name] = positions
             prepared.tasks[name] = Task(cells, source.plain, source.answers(), files, self._profile)
         prepared.review += [f"{n}.ipynb: {why}" for n, why in prepared.unreadable.items()]
+        prepared.review = list(dict.fromkeys(prepared.review))
         return prepared
 
     @staticmethod
@@ -458,9 +499,9 @@ class Coordinator:
         others = sorted(path for path in submission.files if path.endswith(".ipynb"))
         skipped = [text for text in submission.skipped if text.startswith(f"{name}.ipynb:")]
         if skipped:
-            return f"{skipped[0]}"
+            return skipped[0].removeprefix(f"{name}.ipynb: ")
         if others:
-            found = ", ".join(others[:3])
+            found = ", ".join(map(printable, others[:3]))
             return f"the notebook {name}.ipynb is missing (found: {found})"
         return f"the notebook {name}.ipynb is missing"
 
@@ -568,13 +609,18 @@ class Coordinator:
             name: data
             for name, data in prepared.submission.files.items()
             if not name.endswith(".ipynb")
-        } | self._extra_files
+        }
+        reserved = {f"{name}.ipynb": b"" for name in prepared.notebooks}
+        files = without_conflicts(files, self._extra_files | reserved)
         try:
             for name, notebook in prepared.notebooks.items():
                 text = nbformat.writes(notebook, nbformat.NO_CONVERT)
                 (half / f"{name}.ipynb").write_text(text + "\n", encoding="utf-8")
             for name, data in files.items():
-                path = half / name
+                if name in reserved:
+                    continue
+                ours = name in self._extra_files
+                path = half / (name if ours else _ACTIVE.sub(r"\g<0>.txt", name))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
             for path in half.rglob("*"):

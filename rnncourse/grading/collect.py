@@ -21,7 +21,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from .staging import IGNORED, MAX_FILE, MAX_FILES, MAX_TOTAL, Submission, read_folder
+from .staging import (
+    IGNORED,
+    MAX_FILE,
+    MAX_FILES,
+    MAX_TOTAL,
+    Submission,
+    printable,
+    read_folder,
+    without_conflicts,
+)
 
 # "doejane_LATE_1234_5678_ps1.zip" is Canvas's, "Jane Doe_1234_assignsubmission_file_" Moodle's.
 _CANVAS = re.compile(r"^(?P<student>[^_]+)(?P<late>_LATE)?_(?P<lms>\d+)_\d+_", re.IGNORECASE)
@@ -128,7 +137,7 @@ def _unzip(data: bytes, submission: Submission, prefix: str = "", depth: int = 0
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError):
-        submission.skipped.append(f"{prefix or 'the archive'}: damaged, or not a zip file")
+        submission.skip(prefix or "the archive", "damaged, or not a zip file")
         return
     with archive:
         for member in archive.infolist():
@@ -137,17 +146,17 @@ def _unzip(data: bytes, submission: Submission, prefix: str = "", depth: int = 0
             if member.is_dir() or IGNORED & set(parts) or parts[-1:] == ("Thumbs.db",):
                 continue
             if not parts or ".." in parts or name.startswith("/") or ":" in parts[0]:
-                submission.skipped.append(f"{name}: points outside the archive")
+                submission.skip(name, "points outside the archive")
                 continue
-            if any(ord(character) < 32 for character in name):
-                submission.skipped.append("a file whose name is not valid text")
+            if printable(name, len(name)) != name:
+                submission.skip(name, "the name is not valid text")
                 continue
             if stat.S_ISLNK(member.external_attr >> 16):
-                submission.skipped.append(f"{name}: a link")
+                submission.skip(name, "a link")
                 continue
             used = sum(map(len, submission.files.values()))
             if len(submission.files) >= MAX_FILES or used + member.file_size > MAX_TOTAL:
-                submission.skipped.append(f"{name}: too many or too large files")
+                submission.skip(name, "too many or too large files")
                 continue
             try:
                 with archive.open(member) as file:
@@ -159,13 +168,13 @@ def _unzip(data: bytes, submission: Submission, prefix: str = "", depth: int = 0
                 EOFError,
                 NotImplementedError,
             ) as error:
-                submission.skipped.append(f"{name}: cannot be unpacked ({error})")
+                submission.skip(name, f"cannot be unpacked ({printable(str(error))})")
                 continue
             except Exception as error:  # the decompressors raise errors of their own
-                submission.skipped.append(f"{name}: damaged ({type(error).__name__})")
+                submission.skip(name, f"damaged ({type(error).__name__})")
                 continue
             if len(content) > MAX_FILE:
-                submission.skipped.append(f"{name}: too large")
+                submission.skip(name, "too large")
             elif name.lower().endswith(".zip") and depth < 2:
                 _unzip(content, submission, name, depth + 1)
             else:
@@ -203,7 +212,7 @@ def receive(entry: Path, roster: Mapping[str, str], pattern: re.Pattern[str] | N
         for name in [name for name in submission.files if name.lower().endswith(".zip")]:
             _unzip(submission.files.pop(name), submission, name)
     elif entry.stat().st_size > 4 * MAX_TOTAL:
-        submission.skipped.append("the archive is too large")
+        submission.skip(entry.name, "the archive is too large")
     elif entry.suffix.lower() == ".zip":
         _unzip(entry.read_bytes(), submission)
     else:
@@ -337,7 +346,7 @@ def write_submission(folder: Path, received: Received, files: Mapping[str, bytes
         return False
     half = folder.with_name(f".{folder.name}.half")
     shutil.rmtree(half, ignore_errors=True)
-    for name, data in files.items():
+    for name, data in without_conflicts(files, {}).items():
         path = half / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .notebooks import SourceCell, SourceNotebook
+from .notebooks import SourceCell, SourceNotebook, defined_names
 
 UNGRADED_PREFIX = "Not graded automatically: "
 _PATIENCE_S = 60.0
@@ -104,7 +104,7 @@ def load_sources(
         task_points = {cell.name: cell.max_score for cell in notebook.task_cells}
         solutions = {cell.name for cell in notebook.solution_cells}
         rows = {cell.name: cell for cell in notebook.source_cells}
-        plain, order = _instructors_cells(notebook.name, folders)
+        plain, order, defined = _instructors_cells(notebook.name, folders)
         names = [name for name in order if name in rows]
         names += [name for name in rows if name not in names]
         cells = {
@@ -125,28 +125,34 @@ def load_sources(
             if cell.task:
                 cells[name] = SourceCell(**{**cell.__dict__, "solution": False})
         kernelspec = json.loads(notebook.kernelspec) if notebook.kernelspec else {}
-        sources[notebook.name] = SourceNotebook(notebook.name, cells, kernelspec, plain)
+        sources[notebook.name] = SourceNotebook(notebook.name, cells, kernelspec, plain, defined)
     return sources
 
 
-def _instructors_cells(name: str, folders: tuple[Path, ...]) -> tuple[str, list[str]]:
-    """Sources of the ordinary code cells, and the order of nbgrader's."""
+def _instructors_cells(
+    name: str, folders: tuple[Path, ...]
+) -> tuple[str, list[str], tuple[str, ...]]:
+    """Sources of the ordinary code cells, the order of nbgrader's, names the answers define."""
     for folder in folders:
         path = folder / f"{name}.ipynb"
         try:
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         except (OSError, ValueError, KeyError):
             continue
-        plain, order = ["import numpy as np"], []
+        plain, order, defined = ["import numpy as np"], [], set[str]()
         for cell in cells:
             data = cell.get("metadata", {}).get("nbgrader", {})
             if data.get("grade_id"):
                 order.append(data["grade_id"])
             marked = data.get("grade") or data.get("solution") or data.get("locked")
-            if cell.get("cell_type") == "code" and not marked:
+            if cell.get("cell_type") != "code":
+                continue
+            if not marked:
                 plain.append("".join(cell.get("source", "")))
-        return "\f".join(plain), order
-    return "import numpy as np", []
+            elif data.get("solution"):
+                defined |= defined_names("".join(cell.get("source", "")))
+        return "\f".join(plain), order, tuple(sorted(defined))
+    return "import numpy as np", [], ()
 
 
 @contextlib.contextmanager

@@ -83,11 +83,14 @@ class Profile:
         Whether torch is there at all.
     trusted_path : tuple of str
         Folders from which the test cells may import; the submitted code never sees them.
+    files : tuple of (str, bytes)
+        The instructor's files beside the notebook, which the tests may read, by relative path.
     """
 
     preload: tuple[str, ...] = ("numpy",)
     torch: bool = False
     trusted_path: tuple[str, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -153,6 +156,22 @@ def _package_folders() -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _telling_files(folder: str) -> list[Path]:
+    """Files of installed packages that name folders of this machine."""
+    patterns = ("*.pth", "*.egg-link", "__editable__*", "*.dist-info/direct_url.json")
+    return [path for pattern in patterns for path in Path(folder).glob(pattern) if path.is_file()]
+
+
+def _write_files(folder: Path, files: tuple[tuple[str, bytes], ...]) -> list[str]:
+    """Write files and return the names at the top, each of a file or a folder."""
+    for name, data in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o644)
+    return sorted({name.split("/")[0] for name, _ in files})
+
+
 def _command(role: Role, profile: Profile, scratch: Path, control: int) -> list[str]:
     """Build the bubblewrap command of a warm parent."""
     limits = profile.limits
@@ -196,6 +215,8 @@ def _command(role: Role, profile: Profile, scratch: Path, control: int) -> list[
         for name, stub in masked.items():
             if os.path.isdir(f"{folder}/{name}"):
                 command += ["--ro-bind", str(HERE / "stub" / stub), f"{target}/{name}"]
+        for file in _telling_files(folder):
+            command += ["--ro-bind", "/dev/null", f"{target}/{file.relative_to(folder)}"]
     inside = HERE / "inside"
     names = ["__init__", "wire", "sandbox", "parent", "student"]
     if role == "trusted":
@@ -213,6 +234,9 @@ def _command(role: Role, profile: Profile, scratch: Path, control: int) -> list[
             first.append(f"/course/{number}")
         command += ["--ro-bind", str(PACKAGE), "/library/rnncourse"]
         first.append("/library")
+        for name in _write_files(scratch / "files", profile.files):
+            command += ["--ro-bind", str(scratch / "files" / name), f"{sandbox.HOME}/{name}"]
+        paths.append(sandbox.HOME)
     environment = {
         "HOME": sandbox.HOME,
         "IPYTHONDIR": f"{sandbox.HOME}/.ipython",

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 _MISTAKE = re.compile(r"Known mistake \[([\w.-]{1,80})\]:\s*([^\n]{0,200})")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_SEPARATED_FORMULA = re.compile(r"[;|\t](?=\s*[=+\-@])")
 
 
 @dataclass
@@ -218,8 +219,9 @@ def statistics_page(
 
 
 def _cell(text: str) -> str:
-    """Keep a spreadsheet from taking a name for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """Keep a spreadsheet from taking a name, or a part of one, for a formula."""
+    text = _SEPARATED_FORMULA.sub(",", text)  # some split at other signs than the comma
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 
 
 def export_marks(kind: str, marks: Mapping[str, Sequence[Mark]]) -> str:

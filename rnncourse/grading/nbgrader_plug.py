@@ -8,6 +8,7 @@ that both also get the clean staging, the parallel run and one transaction per s
 
 from __future__ import annotations
 
+import builtins
 import fnmatch
 import importlib
 import os
@@ -24,7 +25,8 @@ from traitlets import Bool, Float, Integer, List, Unicode
 from . import launch
 from .batch import BusyError, Coordinator, Course, Options, Summary
 from .gradebook import load_sources, open_gradebook
-from .notebooks import BEGIN_HIDDEN, fill_in, rebuild, runnable, without_hidden
+from .inside.trusted import WHOSE, hidden_failure
+from .notebooks import BEGIN_HIDDEN, FROM_SUBMISSION, fill_in, rebuild, runnable, without_hidden
 
 SANITIZE = [
     "rnncourse.grading.nbgrader_plug.StrictSanitize",
@@ -40,6 +42,8 @@ AUTOGRADE = [
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 _WITHHELD = "[output withheld: this cell ran after hidden tests]"
+_UNSAID = "[the text is withheld after hidden tests; run this test in your own notebook to see it]"
+_OWN_NAMES = frozenset({"CellTimeout", "NoScore", "NotRun", "SubmissionEnded"})
 
 
 def _coursedir(component: Any) -> Any:
@@ -124,7 +128,9 @@ class SealedExecute(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
         cells, positions = runnable(nb, source)
         use_torch = source.uses_torch() if self.torch is None else self.torch
         preload = ("numpy", "torch") if use_torch else ("numpy",)
-        profile = launch.Profile(preload, bool(use_torch), self.trusted_folders(), self.limits())
+        profile = launch.Profile(
+            preload, bool(use_torch), self.trusted_folders(), limits=self.limits()
+        )
         task = launch.Task(cells, source.plain, source.answers(), {}, profile)
         fill_in(nb, positions, launch.grade_task(task))
         return nb, resources
@@ -134,7 +140,7 @@ class HideTests(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
     """Keep hidden tests, and what could tell about them, out of students' feedback."""
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        """Remove hidden regions, and outputs of students' cells that ran after one."""
+        """Remove hidden regions, and what submitted code said after it had seen their inputs."""
         from nbformat import v4
 
         seen = False
@@ -143,12 +149,37 @@ class HideTests(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
             if cell.cell_type != "code":
                 continue
             is_test = data.get("grade", False) and not data.get("solution", False)
+            if seen and is_test:
+                cell.outputs = [self._only_ours(output, cell.source) for output in cell.outputs]
             if is_test and BEGIN_HIDDEN in cell.source:
                 seen = True
                 cell.source = without_hidden(cell.source)
             elif seen and not is_test and cell.outputs:
                 cell.outputs = [v4.new_output("stream", name="stdout", text=_WITHHELD)]
         return nb, resources
+
+    @staticmethod
+    def _only_ours(output: Any, source: str) -> Any:
+        """Return an output of a test without the words that may be the submission's."""
+        from nbformat import v4
+
+        if output.get("metadata") == FROM_SUBMISSION:
+            return v4.new_output("stream", name="stdout", text=_WITHHELD)
+        if output.output_type != "error" or output.ename == "CheckFailed":
+            return output
+        said = output.evalue.strip()
+        ours = [hidden_failure(output.ename, whose) for whose in WHOSE]
+        if output.ename in _OWN_NAMES or said in ours or said in without_hidden(source):
+            text = output.evalue
+        else:
+            text = _UNSAID
+        known = output.ename in _OWN_NAMES or hasattr(builtins, output.ename)
+        name = output.ename if known else "StudentError"
+        lines = [f"line {n}: {line.strip()}" for n, line in enumerate(source.splitlines(), 1)]
+        where = [line for line in output.traceback if line in lines][-1:]
+        return v4.new_output(
+            "error", ename=name, evalue=text, traceback=[*where, *f"{name}: {text}".split("\n")]
+        )
 
 
 class SealedAutograde(nbgrader_autograde.Autograde):  # type: ignore[misc, unused-ignore]

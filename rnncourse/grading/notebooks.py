@@ -21,10 +21,14 @@ from .launch import Cell, Result
 MAX_CELLS = 2000
 MAX_SOURCE = 1 << 20
 MAX_NOTEBOOK = 20 << 20
+MAX_PARTS = 500_000
+MAX_PIXELS = 40_000_000
 TEXT_LIMIT = 64 << 10
 LINE_LIMIT = 1000
 BEGIN_HIDDEN = "BEGIN HIDDEN TESTS"
 END_HIDDEN = "END HIDDEN TESTS"
+# Marks what submitted code printed while a test ran, apart from what the test itself says.
+FROM_SUBMISSION = {"printed_by": "submission"}
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -33,6 +37,17 @@ _IMAGE = re.compile(r"!(?=\[)")
 _MAGIC_NUMBERS = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 # After this character `<` no longer opens a tag; it is invisible in text, code and mathematics.
 _WORD_JOINER = "\u2060"
+# MathJax's ways to links, styles and identifiers, and to building such a command out of parts.
+_MACRO = re.compile(
+    r"\\(?=(?:href|url|style|class|cssId|data|require|unicode|mmlToken|includegraphics|texttip|"
+    r"toggle|action|csname|let|futurelet|[gex]?def|(?:re|provide)?newcommand|renewcommand|"
+    r"(?:re)?newenvironment|DeclareMathOperator|Newextarrow|bbox|enclose|html\w*)(?![a-z]))"
+)
+_SCHEME = re.compile(
+    r"(?i)\b((?:j\s*a\s*v\s*a|v\s*b|l\s*i\s*v\s*e)\s*s\s*c\s*r\s*i\s*p\s*t|data|file|blob)"
+    r"(?=\s*\\?:)"
+)
+_ENTITY = re.compile(r"&(?=#|\w+;)")
 
 
 class UnreadableNotebookError(ValueError):
@@ -98,16 +113,19 @@ class SourceNotebook:
     kernelspec : dict
     plain : str
         Sources of the instructor's ordinary code cells, separated by form feeds.
+    defined : tuple of str
+        Names that the instructor's own answers define.
     """
 
     name: str
     cells: dict[str, SourceCell]
     kernelspec: dict[str, Any] = field(default_factory=dict)
     plain: str = "import numpy as np"
+    defined: tuple[str, ...] = ()
 
     def answers(self) -> tuple[str, ...]:
-        """Names that the released solution cells define: always the student's in a test."""
-        names: set[str] = set()
+        """Names that the solution cells define: always the student's in a test."""
+        names = set(self.defined)
         for cell in self.cells.values():
             if cell.solution and cell.cell_type == "code":
                 names |= defined_names(cell.source)
@@ -200,6 +218,8 @@ def parse(data: bytes) -> list[tuple[str, str, str | None]]:
     """
     if len(data) > MAX_NOTEBOOK:
         raise UnreadableNotebookError(f"the notebook is larger than {MAX_NOTEBOOK >> 20} MB")
+    if data.count(b"[") + data.count(b"{") > MAX_PARTS:
+        raise UnreadableNotebookError(f"the notebook has more than {MAX_PARTS:,} parts")
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -274,6 +294,7 @@ def rebuild(cells: Sequence[tuple[str, str, str | None]], source: SourceNotebook
             text = _harmless(text)
         placed.append((known.cell_type, text, known))
     _add_missing(placed, source)
+    _in_order(placed, source)
     nodes = []
     for index, (kind, text, known) in enumerate(placed):
         metadata: dict[str, Any] = {}
@@ -315,10 +336,30 @@ def _add_missing(placed: list[tuple[str, str, SourceCell | None]], source: Sourc
             before = name
 
 
+def _in_order(placed: list[tuple[str, str, SourceCell | None]], source: SourceNotebook) -> None:
+    """Bring the instructor's cells back into their order, as one may count on another before it."""
+    rank = {name: number for number, name in enumerate(source.cells)}
+    slots = [
+        index
+        for index, (_, _, cell) in enumerate(placed)
+        if cell is not None and not cell.solution and (cell.locked or cell.grade)
+    ]
+    ordered = sorted((placed[index] for index in slots), key=lambda item: rank[_name_of(item)])
+    for index, item in zip(slots, ordered, strict=True):
+        placed[index] = item
+
+
+def _name_of(item: tuple[str, str, SourceCell | None]) -> str:
+    return "" if item[2] is None else item[2].name
+
+
 def _harmless(markdown: str) -> str:
     """Keep a browser from taking a student's text for HTML or fetching its pictures."""
     text = _TAG.sub("<" + _WORD_JOINER, markdown)
-    return _IMAGE.sub("!" + _WORD_JOINER, text)
+    text = _IMAGE.sub("!" + _WORD_JOINER, text)
+    text = _MACRO.sub("\\\\" + _WORD_JOINER, text)
+    text = _ENTITY.sub("&" + _WORD_JOINER, text)
+    return _SCHEME.sub(r"\1" + _WORD_JOINER, text)
 
 
 def runnable(notebook: Any, source: SourceNotebook) -> tuple[tuple[Cell, ...], list[int]]:
@@ -361,7 +402,24 @@ def _clean_image(mime: str, text: str) -> str | None:
         data = base64.b64decode(text.replace("\n", ""), validate=True)
     except (binascii.Error, ValueError):
         return None
-    return base64.b64encode(data).decode() if data.startswith(_MAGIC_NUMBERS[mime]) else None
+    if not data.startswith(_MAGIC_NUMBERS[mime]) or _pixels(mime, data) > MAX_PIXELS:
+        return None
+    return base64.b64encode(data).decode()
+
+
+def _pixels(mime: str, data: bytes) -> int:
+    """Size of a picture by its header: a small file may stand for one that fills the memory."""
+    if mime == "image/png":
+        return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24])
+    at, largest = 2, 0
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] in (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC)):
+            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
+            largest = max(largest, int.from_bytes(height) * int.from_bytes(width))
+        if data[at + 1] == 0xDA:
+            return largest or MAX_PIXELS + 1
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return MAX_PIXELS + 1
 
 
 def _clean_bundle(bundle: Any) -> dict[str, str]:
@@ -387,7 +445,10 @@ def clean_outputs(outputs: Any) -> list[Any]:
         if item[0] == "stream" and len(item) > 2:
             # Always "stdout": nbgrader takes anything on stderr for a failure.
             text = clean_text(item[2])
-            if text:
+            if text and item[1] == "submission":
+                data = {"text/plain": text}
+                nodes.append(v4.new_output("display_data", data=data, metadata=FROM_SUBMISSION))
+            elif text:
                 nodes.append(v4.new_output("stream", name="stdout", text=text))
         elif item[0] in ("display", "result") and (data := _clean_bundle(item[1])):
             nodes.append(v4.new_output("display_data", data=data))

@@ -47,8 +47,8 @@ class Attack:
     often: bool = False
 
 
-QUESTIONS = ("double", "mean", "scale", "apply", "parts")
-TESTS = {f"test_{name}": 1.0 for name in QUESTIONS}
+QUESTIONS = ("double", "mean", "scale", "apply", "parts", "norm", "slope", "within", "digits")
+TESTS = {f"test_{name}": 1.0 for name in (*QUESTIONS, "after")}
 ATTACKS: list[Attack] = []
 
 
@@ -57,7 +57,8 @@ def course_cells() -> list[Any]:
     stub = "### BEGIN SOLUTION\n    {}\n    ### END SOLUTION"
     return [
         cell(
-            "import numpy as np\n\ndef close(a, b):\n    return np.allclose(a, b)\n\nDATA = [3, 4]"
+            "import numpy as np\n\ndef close(a, b):\n    return np.allclose(a, b)\n\nDATA = [3, 4]\n"
+            "LIMITS = np.loadtxt('data/limits.txt')"
         ),
         solution(f"def double(x):\n    {stub.format('return 2 * np.asarray(x)')}", "double"),
         marked(
@@ -102,6 +103,28 @@ def course_cells() -> list[Any]:
             "points",
             "test_parts",
         ),
+        solution(f"def norm(x):\n    {stub.format('return sum(v * v for v in x) ** 0.5')}", "norm"),
+        marked(
+            "for got, want in zip(map(norm, [[3.0, 4.0], [6.0, 8.0]]), [5.0, 10.0]):\n"
+            "    assert got == want",
+            "test_norm",
+        ),
+        solution(f"def slope(x):\n    {stub.format('return 2 * x')}", "slope"),
+        marked(
+            "start = slope(2.0)\nscore = 1 - 1e9 * (slope(3.0) - 6.0) ** 2\nscore",
+            "test_slope",
+        ),
+        marked("assert start == 4.0", "test_after"),
+        solution(
+            f"def within(x):\n    {stub.format('return bool(LIMITS[0] <= x <= LIMITS[1])')}",
+            "within",
+        ),
+        marked(
+            "assert within(LIMITS[0]) is True\nassert within(LIMITS[1] + 1) is False",
+            "test_within",
+        ),
+        solution(f"def digits(n):\n    {stub.format('return set(map(int, str(n)))')}", "digits"),
+        marked("assert digits(1221).issuperset({1, 2})", "test_digits"),
     ]
 
 
@@ -109,6 +132,10 @@ HONEST = ANSWERS | {
     "scale": "def scale(x):\n    return np.asarray(x) / np.max(x)",
     "apply": "def apply(f, x):\n    return [f(v) for v in x]",
     "parts": "def parts(n):\n    return list(range(n))",
+    "norm": "def norm(x):\n    return sum(v * v for v in x) ** 0.5",
+    "slope": "def slope(x):\n    return 2 * x",
+    "within": "def within(x):\n    return bool(LIMITS[0] <= x <= LIMITS[1])",
+    "digits": "def digits(n):\n    return set(map(int, str(n)))",
 }
 # Every function returns what the attack calls `answer`.
 ALL_RETURN = {
@@ -117,6 +144,10 @@ ALL_RETURN = {
     "scale": "def scale(x):\n    return answer(x)",
     "apply": "def apply(f, x):\n    return answer(x)",
     "parts": "def parts(n):\n    return answer(n)",
+    "norm": "def norm(x):\n    return answer(x)",
+    "slope": "def slope(x):\n    return answer(x)",
+    "within": "def within(x):\n    return answer(x)",
+    "digits": "def digits(n):\n    return answer(n)",
 }
 
 
@@ -303,6 +334,31 @@ KERNEL = {
     "        except BaseException: pass\nthreading.Thread(target=loop, daemon=True).start()",
     "fork-and-stay": "import os\nif os.fork() == 0:\n    pass",
     "fork-in-call": "import os\ndef answer(x):\n    os.fork()\n    return 3.5",
+    "stop-async-iteration": "def answer(x): raise StopAsyncIteration",
+    "named-tuple-of-verdicts": "from collections import namedtuple\n"
+    "P = namedtuple('P', 'issuperset issubset allclose all any equals shape')\n"
+    "yes = lambda *a, **k: True\ndef answer(x): return P(yes, yes, yes, yes, yes, yes, (2,))",
+    "complex-score": "def answer(x): return 6 + 1j",
+    "timedelta-score": "import numpy as np\ndef answer(x): return np.timedelta64(6, 's')",
+    "names-of-tests-in-advance": "start = got = want = 4.0\nscore = points = 1.0",
+    "score-of-its-own": "score = points = 1\ndef answer(x): return 0",
+    "course-data-forged": "import numpy as np\nLIMITS = np.array([9.0, -9.0])\n"
+    "np.loadtxt = lambda *a: LIMITS\ndef answer(x): return bool(LIMITS[0] <= x <= LIMITS[1])",
+    "equal-only-once": "class T:\n    n = 0\n    def __float__(self):\n        T.n += 1\n"
+    "        return 6.0 * (T.n % 2)\n    def __index__(self): return 6\ndef answer(x): return T()",
+    "shape-changes": "import numpy as np\nclass N(np.ndarray):\n    n = 0\n"
+    "    @property\n    def shape(self):\n        N.n += 1\n        return (2,) if N.n % 2 else (1,)\n"
+    "    def tobytes(self): return b''\n    dtype = np.dtype('O')\n"
+    "def answer(x): return np.zeros(3).view(N)",
+    "pickled-subclass": "import numpy as np, pickle\nclass N(np.ndarray):\n"
+    "    def __reduce__(self): return (exec, ('1/0',))\n"
+    "def answer(x): return [np.zeros(2).view(N), pickle.dumps(N)]",
+    "gain-by-callback": "import gc\ndef answer(x): return x",
+    "callback-of-callback": "def deep(f): return f(lambda v: deep(f))\n"
+    "def answer(f, x=None): return deep(f) if callable(f) else 0",
+    "picture-of-gigapixels": "from IPython.display import Image, display\nimport struct\n"
+    "display(Image(data=b'\\x89PNG\\r\\n\\x1a\\n\\x00\\x00\\x00\\rIHDR' + "
+    "struct.pack('>II', 60000, 60000) + b'GIGA' * 9, format='png'))",
 }
 OFTEN = {
     "patch-allclose",
@@ -321,6 +377,13 @@ OFTEN = {
     "garbage-search",
     "hostile-iterator",
     "deep-list",
+    "stop-iteration",
+    "named-tuple-of-verdicts",
+    "complex-score",
+    "names-of-tests-in-advance",
+    "course-data-forged",
+    "score-of-its-own",
+    "picture-of-gigapixels",
 }
 # A list of four wrong numbers has the right length, too, and the test gives half a point for that.
 PARTLY = {"always-equal": {"test_parts": 0.5}}
@@ -450,6 +513,56 @@ code(
     "kernel",
     "pass",
     answers={"mean": "def mean(x):\n    print('INPUTS', x)\n    return 3.5 if 3 in x else 2.5"},
+)
+
+SEES = "def double(x):\n    SEEN.append(float(x[0]))\n    return 2 * np.asarray(x)"
+code(
+    "hidden-inputs-by-class-name",
+    "kernel",
+    "pass",
+    answers={
+        "double": "def double(x):\n    if float(x[0]) > 9: "
+        "raise type(f'saw_{int(x[0])}', (Exception,), {})\n    return 2 * np.asarray(x)"
+    },
+    often=True,
+)
+code(
+    "hidden-inputs-in-next-test",
+    "kernel",
+    "SEEN = []",
+    answers={"double": SEES, "mean": "def mean(x):\n    raise ValueError(f'INPUTS {SEEN}')"},
+    earned={"test_double": 1.0},
+    often=True,
+)
+code(
+    "hidden-inputs-printed-in-next-test",
+    "kernel",
+    "SEEN = []",
+    answers={"double": SEES, "mean": "def mean(x):\n    print('INPUTS', SEEN)\n    return 0"},
+    earned={"test_double": 1.0},
+    often=True,
+)
+code(
+    "hidden-inputs-in-source-lines",
+    "kernel",
+    "SEEN = []",
+    answers={
+        "double": SEES,
+        "mean": "def mean(x):\n    import linecache\n    text = f'raise ValueError # {SEEN}'\n"
+        "    linecache.cache['x'] = (len(text), None, [text], 'x')\n"
+        "    exec(compile(text, 'x', 'exec'))",
+    },
+    earned={"test_double": 1.0},
+)
+code(
+    "hidden-inputs-in-next-class-name",
+    "kernel",
+    "SEEN = []",
+    answers={
+        "double": SEES,
+        "mean": "def mean(x):\n    raise type(f'saw_{int(SEEN[-1])}', (Exception,), {})",
+    },
+    earned={"test_double": 1.0},
 )
 
 # --- the notebook's file --------------------------------------------------------------------------
@@ -645,6 +758,51 @@ def _(notebook: Any) -> None:
         node["id"] = "../../etc/passwd\n<script>"
 
 
+@changed("tests-in-another-order", often=True)
+def _(notebook: Any) -> None:
+    tests = graded(notebook)
+    others = [c for c in notebook["cells"] if c not in tests]
+    forged = {"cell_type": "code", "metadata": {}, "source": "start = 4.0", "id": "f"}
+    notebook["cells"] = [forged, *reversed(tests), *others]
+
+
+MARKDOWN = {
+    "javascript-links": "[a](javascript:alert(1)) [b](JaVaScRiPt\\:alert(1)) <javascript:alert(2)> "
+    "[c](j&#97;vascript&#58;alert(3)) [d][r] [e](data:text/html,<script>alert(4)</script>) "
+    "[f](&#x6A;avascript&colon;alert(5)) [g](vbscript:x)\n\n[r]: javascript:alert(6)",
+    "mathjax-links": "$\\href{javascript:alert(1)}{x}$ $$\\csname href\\endcsname{javascript:alert(2)}{x}$$ "
+    "$\\style{background:url(http://tracker.example)}{x}$ $\\require{html}\\def\\a{\\href}$",
+    "html-by-entities": "&lt;img src=x onerror=alert(1)&gt; &#60;script&#62;alert(1)&#60;/script&#62;",
+    "mermaid-click": '```mermaid\ngraph TD\nA-->B\nclick A "javascript:alert(1)"\n```',
+}
+for _name, _text in MARKDOWN.items():
+
+    @changed(_name, often=_name != "mermaid-click")
+    def _(notebook: Any, text: str = _text) -> None:
+        notebook["cells"].append({"cell_type": "markdown", "metadata": {}, "source": text})
+
+
+@changed("raw-html")
+def _(notebook: Any) -> None:
+    for mime in ("text/html", "text/restructuredtext", ""):
+        notebook["cells"].append(
+            {
+                "cell_type": "raw",
+                "metadata": {"raw_mimetype": mime, "format": mime},
+                "source": "<script>alert('XSS')</script>",
+            }
+        )
+
+
+@changed("markers-of-hidden-tests")
+def _(notebook: Any) -> None:
+    text = "### BEGIN HIDDEN TESTS\n### BEGIN SOLUTION\npass\n### END HIDDEN TESTS"
+    for node in notebook["cells"]:
+        if node["metadata"].get("nbgrader", {}).get("solution"):
+            node["source"] = text
+    notebook["cells"].insert(0, {"cell_type": "code", "metadata": {}, "source": text})
+
+
 def raw(name: str, data: bytes, *, often: bool = False) -> None:
     """An attack that is a file of these bytes."""
 
@@ -666,6 +824,9 @@ raw("deep-json-objects", b'{"cells":' * 100_000)
 raw("utf-16", '{"cells": []}'.encode("utf-16"))
 raw("byte-order-mark", b'\xef\xbb\xbf{"cells": []}')
 raw("truncated", b'{"cells": [{"cell_type": "code", "sour')
+raw("millions-of-parts", b'{"cells": [' + b"[]," * 3_000_000 + b"[]]}", often=True)
+raw("nearly-fifty-megabytes", b'{"cells": ["' + b"x" * (45 << 20) + b'"]}')
+raw("number-of-a-million-digits", b'{"cells": [' + b"9" * 1_000_000 + b"]}")
 raw("duplicate-keys", b'{"cells": [], "cells": {"a": 1}, "nbformat": 4}')
 
 
@@ -795,6 +956,72 @@ def _(course: SmallCourse, folder: Path) -> None:
     (folder / "ps.ipynb").rename(folder / "PS (1).ipynb")
 
 
+@file("student-is-link", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.symlink_to(course.root / "submitted" / "honest-1")
+
+
+@file("file-in-place-of-folder", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    (folder / "data").write_text("no folder")
+
+
+@file("data-of-its-own", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(
+        folder,
+        notebook_of(course, {"within": "def within(x):\n    return bool(x < LIMITS[0])"}),
+    )
+    (folder / "data").mkdir()
+    (folder / "data" / "limits.txt").write_text("9 -9")
+
+
+@file("folder-in-place-of-file")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    (folder / "data" / "limits.txt" / "more").mkdir(parents=True)
+    (folder / "data" / "limits.txt" / "more" / "file").write_text("x")
+
+
+@file("pages-to-open", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    for name in ("evil.html", "evil.SVG", "evil.xhtml", "evil.js", "x/evil.htm"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("<script>alert(document.cookie)</script>")
+
+
+@file("many-links", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    for number in range(3000):
+        (folder / f"l{number}").symlink_to("/etc/passwd")
+
+
+@file("many-empty-folders")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    for number in range(6000):
+        (folder / f"{number % 70}" / f"{number}").mkdir(parents=True)
+
+
+@file("names-of-a-terminal", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    for name in ("\x1b]0;owned\x07", "\x9b2J", "\u202efdp.exe", "a\nhonest-1: 0 points", "\x85"):
+        (folder / name).write_text("x")
+
+
+@file("more-notebooks")
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    for name in ("PS.ipynb", "ps.ipynb.bak", "ps-copy.ipynb", "source.ipynb", "a/ps.ipynb"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(notebook_of(course, HONEST)))
+
+
 @file("no-permission")
 def _(course: SmallCourse, folder: Path) -> None:
     put(folder, notebook_of(course, {}))
@@ -819,7 +1046,7 @@ tries(
     "read-course",
     "import os\nfor d in ('{root}', '/work', '/root/.ssh', '/home'):\n"
     "    for b, ds, fs in os.walk(d):\n        for f in fs:\n"
-    "            if b != '/home/student': print('GOT', b, f)",
+    "            if not b.startswith('/home/student'): print('GOT', b, f)",
     often=True,
 )
 tries("read-gradebook", "print('GOT', open('{root}/gradebook.db', 'rb').read(10))", often=True)
@@ -1005,6 +1232,32 @@ tries(
     "import os\nfor p in ('/sys', '/sys/fs/cgroup', '/boot', '/var', '/run', '/mnt'):\n"
     "    if os.path.exists(p): print('GOT', p)",
 )
+tries(
+    "paths-of-this-machine",
+    "import glob, os, sys\n"
+    "for p in glob.glob('/packages/*/*.pth') + glob.glob('/packages/*/__editable__*') \\\n"
+    "        + glob.glob('/packages/*/*/direct_url.json'):\n"
+    "    try: t = open(p).read()\n    except OSError: continue\n"
+    "    if t: print('GOT', p)\n"
+    "for p in sys.path:\n    if p.startswith('{root}'[:5]) and 'packages' not in p: print('GOT', p)",
+    often=True,
+)
+tries(
+    "asynchronous-io",
+    "import ctypes\nl = ctypes.CDLL(None)\nc = ctypes.c_ulong(0)\n"
+    "if l.syscall(206, 60000, ctypes.byref(c)) == 0: print('GOT', 'aio')",
+)
+tries(
+    "descriptors-over-the-wire",
+    "import array, os, socket\ns = socket.socket(fileno=os.dup(3))\n"
+    "f = array.array('i', [os.open('/dev/null', 0) for _ in range(100)])\n"
+    "for _ in range(50): s.sendmsg([b'\\0'], [(1, 1, f)])",
+)
+tries(
+    "locks-on-shared-files",
+    "import fcntl, glob\nfor p in glob.glob('/usr/lib/python3*/*.py')[:50] + ['/etc/passwd']:\n"
+    "    fcntl.flock(open(p), fcntl.LOCK_EX | fcntl.LOCK_NB)",
+)
 tries("clock", "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)\nprint('GOT', 'clock')")
 
 # --- resources ------------------------------------------------------------------------------------
@@ -1057,6 +1310,10 @@ RESOURCES = {
     "huge-power": "x = 9 ** 9 ** 9 ** 9",
     "zombies": "import os\nfor _ in range(500):\n    try:\n        if os.fork() == 0: os._exit(0)\n    except OSError: pass",
     "crash-again-and-again": "import os\ndef answer(x): os._exit(1)",
+    "crowd-of-spinners": "import os\nfor _ in range(60):\n    try:\n        if os.fork() == 0: break\n"
+    "    except OSError: break\nwhile True: pass",
+    "record-locks": "import fcntl, time\nend = time.monotonic() + 2\nfor n in range(200):\n"
+    "    f = open(f'/tmp/l{n}', 'w')\n    for i in range(500):\n        fcntl.lockf(f, fcntl.LOCK_EX, 1, 2 * i)",
     "signal-storm": "import os, signal, threading\ndef storm():\n    while True: os.kill(os.getpid(), signal.SIGUSR1)\n"
     "signal.signal(signal.SIGUSR1, lambda *a: None)\nthreading.Thread(target=storm, daemon=True).start()",
 }

@@ -15,6 +15,8 @@ import pytest
 from attacks import ATTACKS, HONEST, TESTS, Attack, course_cells, notebook_of, put
 from courses import SmallCourse
 
+from rnncourse.grading.staging import printable
+
 # The batches are graded once; with pytest-xdist, by one worker.
 pytestmark = pytest.mark.xdist_group("attacks")
 
@@ -87,6 +89,8 @@ def stray_processes() -> list[str]:
 def grade(tmp: Path, attacks: list[Attack]) -> Graded:
     """Grade the attacks together with honest work."""
     course = SmallCourse(tmp / "course", course_cells(), extra=LIMITS)
+    (course.root / "source" / "ps" / "data").mkdir()
+    (course.root / "source" / "ps" / "data" / "limits.txt").write_text("3 7\n")
     reached: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
         course.port = server.getsockname()[1]
@@ -143,12 +147,17 @@ def judge_attack(graded: Graded, attack: Attack) -> None:
     shown = outputs(graded, attack.name)
     assert not re.search(r"\bGOT\b", shown), shown
     assert "canary" not in shown
-    for markup in ("text/html", "svg", "javascript", "7838.75"):
+    for markup in ("text/html", "svg", "javascript", "7838.75", "saw_31337", "R0lHQUdJR0"):
         assert markup not in shown
+    folder = graded.course.root / "autograded" / attack.name
+    active = (".html", ".htm", ".xhtml", ".svg", ".js")
+    assert not [path for path in folder.rglob("*") if path.suffix.lower() in active]
 
 
 def judge_batch(graded: Graded) -> None:
     assert graded.status == 0, graded.report
+    assert printable(graded.report.replace("\n", " "), 10**9) == graded.report.replace("\n", " ")
+    assert len(graded.report) < 100_000
     for number in range(1, 4):
         assert graded.course.marks(f"honest-{number}") == TESTS
     assert graded.reached == []
@@ -180,8 +189,11 @@ def test_batch_survives_further_attacks(rest: Graded) -> None:
 
 
 def test_feedback_tells_nothing_hidden(often: Graded) -> None:
-    often.course.nbgrader("generate_feedback", "ps", "--student=honest-1", "--force")
-    often.course.nbgrader("generate_feedback", "ps", "--student=html-in-markdown", "--force")
+    evil = ["html-in-markdown", "javascript-links", "mathjax-links", "html-by-entities"]
+    telling = ["hidden-inputs-by-class-name", "hidden-inputs-in-next-test"]
+    telling.append("hidden-inputs-printed-in-next-test")
+    # One run for all of them; a handful of others match, too.
+    often.course.nbgrader("generate_feedback", "ps", "--student=[hjm]*-[1ihlm]*", "--force")
     pages: Any = {
         path.parent.parent.name: path.read_text()
         for path in (often.course.root / "feedback").glob("*/ps/ps.html")
@@ -189,13 +201,27 @@ def test_feedback_tells_nothing_hidden(often: Graded) -> None:
     assert "31337" not in pages["honest-1"]
     assert "HIDDEN TESTS" not in pages["honest-1"]
     assert "test_double" in pages["honest-1"]
-    assert "<script>alert" not in pages["html-in-markdown"]
-    assert '<img src="http' not in pages["html-in-markdown"]
+    for student in evil:
+        page = pages[student]
+        assert "<script>alert" not in page and "<img src=x" not in page
+        assert '<img src="http' not in page
+        assert not re.search(r'(?i)href="\s*(?:javascript|vbscript|data):', page)
+        assert not re.search(r"\\(?:href|style|csname|def|require)\b", page.split("<body")[1])
+    for student in telling:
+        assert "31337" not in pages[student]
+    assert "the text is withheld after hidden tests" in pages["hidden-inputs-in-next-test"]
 
 
 @pytest.mark.attacks
 @pytest.mark.parametrize(
-    "name", ["hidden-inputs-later", "hidden-inputs-by-exception", "hidden-inputs-by-print"]
+    "name",
+    [
+        "hidden-inputs-later",
+        "hidden-inputs-by-exception",
+        "hidden-inputs-by-print",
+        "hidden-inputs-in-source-lines",
+        "hidden-inputs-in-next-class-name",
+    ],
 )
 def test_feedback_does_not_carry_hidden_inputs(rest: Graded, name: str) -> None:
     rest.course.nbgrader("generate_feedback", "ps", f"--student={name}", "--force")

@@ -26,6 +26,7 @@ from typing import Any
 from . import sandbox
 
 _TICK = 0.02
+_MANY_THREADS = 8
 
 
 def main() -> None:
@@ -234,10 +235,12 @@ def _watch(
         if events:
             return {"reason": "stopped", "peak_mb": peak >> 10}
         family = _family(proc, child)
+        if sum(family.values()) > _MANY_THREADS:
+            _step_back(proc, family)
         used = sum(max(0, _resident_kb(proc, pid) - baseline) for pid in family)
         peak = max(peak, used)
         if used > limit_kb:
-            exact = _proportional_kb(proc, family)
+            exact = _proportional_kb(proc, sorted(family))
             if exact is None or exact - baseline > limit_kb:
                 return {"reason": "memory", "peak_mb": peak >> 10}
 
@@ -260,21 +263,39 @@ def _resident_kb(proc: int, pid: int) -> int:
     return int(fields[1]) * 4 if len(fields) > 1 else 0
 
 
-def _family(proc: int, root: int) -> list[int]:
-    """Every process below `root`; orphans in its namespace are adopted by it and so included."""
+def _step_back(proc: int, family: dict[int, int]) -> None:
+    """Give every thread of a crowd the lowest priority, so that others get their time, too."""
+    for pid in family:
+        with contextlib.suppress(OSError):
+            tasks = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=proc)
+            try:
+                for task in os.listdir(tasks):
+                    with contextlib.suppress(OSError):
+                        os.setpriority(os.PRIO_PROCESS, int(task), 19)
+            finally:
+                os.close(tasks)
+
+
+def _family(proc: int, root: int) -> dict[int, int]:
+    """Every process below `root`, with its number of threads.
+
+    Orphans in its namespace are adopted by it and so included.
+    """
     parents: dict[int, int] = {}
+    threads: dict[int, int] = {}
     for name in os.listdir(proc):
         if name.isdigit():
             # The name in parentheses is the child's to choose, so count from the last one.
             fields = _read(proc, f"{name}/stat").rpartition(b")")[2].split()
-            if len(fields) > 1:
+            if len(fields) > 17:
                 parents[int(name)] = int(fields[1])
+                threads[int(name)] = int(fields[17])
     family, added = {root}, True
     while added:
         more = {pid for pid, parent in parents.items() if parent in family} - family
         family |= more
         added = bool(more)
-    return sorted(family)
+    return {pid: threads.get(pid, 1) for pid in family}
 
 
 def _proportional_kb(proc: int, family: list[int]) -> int | None:

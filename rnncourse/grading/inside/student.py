@@ -6,6 +6,7 @@ Everything here shares a process with the submitted code, so nothing it says is 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import io
@@ -23,6 +24,7 @@ from . import wire
 OUTPUT_LIMIT = 64 << 10
 IMAGE_LIMIT = 2 << 20
 DISPLAY_LIMIT = 40
+DISPLAYED_LIMIT = 4 << 20
 _IMAGES = ("image/png", "image/jpeg")
 
 _shell: Any = None
@@ -38,6 +40,7 @@ class _Recorder:
     def empty(self) -> None:
         self.outputs: list[list[Any]] = []
         self.size = 0
+        self.displayed = 0
 
     def stream(self, name: str, text: str) -> None:
         text = text[: OUTPUT_LIMIT - self.size]
@@ -62,7 +65,8 @@ class _Recorder:
                 image = base64.b64encode(image).decode()
             if isinstance(image, str) and len(image) <= IMAGE_LIMIT:
                 kept[mime] = image
-        if kept and len(self.outputs) < DISPLAY_LIMIT:
+        self.displayed += sum(map(len, kept.values()))
+        if kept and len(self.outputs) < DISPLAY_LIMIT and self.displayed <= DISPLAYED_LIMIT:
             self.outputs.append([kind, kept])
 
     def taken(self) -> list[list[Any]]:
@@ -133,6 +137,7 @@ def serve(sock: socket.socket) -> None:
     """Answer the trusted side until it hangs up."""
     _reseed()
     sys.stdout, sys.stderr = _Stream("stdout"), _Stream("stderr")
+    sys.path.insert(0, "")  # as in a notebook: what lies beside it can be imported
     _Runner(wire.Connection(sock)).run()
 
 
@@ -236,9 +241,10 @@ class _Runner:
     def do_files(self, files: dict[str, bytes]) -> None:
         for name, data in files.items():
             path = os.path.join(os.getcwd(), name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(data)
+            with contextlib.suppress(OSError):  # too many, too long a name: the others count
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "wb") as file:
+                    file.write(data)
 
     def do_names(self, names: list[str]) -> dict[str, Any]:
         namespace = _shell.user_ns

@@ -11,6 +11,7 @@ import ast
 import builtins
 import contextlib
 import io
+import numbers
 import re
 import signal
 import socket
@@ -24,11 +25,20 @@ from .proxy import Remote, Session, SessionEnded, StudentError, kind_of
 
 _TEST_FILE = "<test cell>"
 _TEXT_LIMIT = 64 << 10
+WHOSE = ("it failed", "the submitted code raised it")
 _MAGIC = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
 
 
 class CellTimeout(BaseException):
     """The test cell itself took too long."""
+
+
+def hidden_failure(name: str, whose: str) -> str:
+    """Say that a hidden test failed, and nothing more."""
+    return (
+        f"A hidden test did not pass ({name}; {whose}). Its inputs and expected values stay "
+        "hidden: test your function on more cases of your own."
+    )
 
 
 def warm() -> None:
@@ -54,7 +64,9 @@ class _Grading:
         self._answers = frozenset(task["answers"])
         self._end = time.monotonic() + self._limits["total_s"]
         self._namespace: dict[str, Any] = {"__builtins__": builtins, "__name__": "__main__"}
-        self._borrowed: set[str] = set()
+        self._borrowed: dict[str, Any] = {}
+        self._bound: set[str] = set()
+        self._ours: set[str] = set()
         self._worked: list[str] = []
         self._respawns = 0
         self._session: Session | None = None
@@ -73,6 +85,8 @@ class _Grading:
                     self._worked.append(cell["source"])
                 if cell["kind"] == "locked":
                     self._run_locked_here(cell["source"])
+                if cell["kind"] == "test":
+                    self._keep_names(cell["source"])
                 continue
             began = time.monotonic()
             result = self._one(cell)
@@ -113,7 +127,9 @@ class _Grading:
             return _failure(ended.kind, str(ended))
         session.new_cell(self._deadline())
         if cell["kind"] == "test":
-            return self._test(cell, session)
+            result = self._test(cell, session)
+            self._keep_names(cell["source"])
+            return result
         return self._student_cell(cell, session)
 
     def _student_cell(self, cell: dict[str, Any], session: Session) -> dict[str, Any]:
@@ -138,14 +154,21 @@ class _Grading:
             for statement in tree.body:
                 if _bound_names(statement) & self._answers:
                     continue
-                with contextlib.suppress(Exception):
-                    code = compile(ast.Module([statement], []), "<locked cell>", "exec")
-                    exec(code, self._namespace)
+                self._definitions.execute(statement, "<locked cell>", self._namespace)
+
+    def _keep_names(self, source: str) -> None:
+        """Note what a test binds: from now on nobody else may give these names a meaning.
+
+        A test that was to bind them may have failed before, and the next one may count on them.
+        """
+        with contextlib.suppress(SyntaxError):
+            for statement in ast.parse(_without_magics(source)).body:
+                self._ours |= _bound_names(statement) - self._answers
 
     def _test(self, cell: dict[str, Any], session: Session) -> dict[str, Any]:
         source = cell["source"]
         hidden = [tuple(span) for span in cell["hidden"]]
-        printed: list[str] = []
+        printed: list[list[Any]] = []
         score: float | None = None
         shown = ""
         statement: ast.stmt | None = None
@@ -161,7 +184,8 @@ class _Grading:
                     if last:
                         score, shown = self._value(statement, value)
                     if not _within(statement, hidden):
-                        printed.append(buffer.getvalue() + _streams(session))
+                        _add_text(printed, "stdout", buffer.getvalue())
+                        _add_text(printed, "submission", _streams(session))
                     buffer.seek(0)
                     buffer.truncate()
                     session.outputs = []
@@ -172,8 +196,7 @@ class _Grading:
             signal.setitimer(signal.ITIMER_REAL, 0)
         if session.ended is not None:
             return _failure(session.ended.kind, str(session.ended))
-        text = "".join(printed)[:_TEXT_LIMIT]
-        outputs: list[Any] = [["stream", "stdout", text]] if text else []
+        outputs = printed
         if shown:
             outputs.append(["display", {"text/plain": shown[:10_000]}])
         return {"passed": True, "score": score, "error": None, "outputs": outputs}
@@ -207,13 +230,16 @@ class _Grading:
         try:
             number = float(value)
         except (TypeError, ValueError):
+            if isinstance(value, numbers.Number) or hasattr(value, "dtype"):
+                # Points computed from an answer of an unexpected kind, such as a complex number.
+                raise AssertionError("the test's last line is no real number of points") from None
             return None, repr(value)[:10_000]
         return number, ""
 
     def _is_borrowed(self, node: ast.expr) -> bool:
         while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
             node = node.func if isinstance(node, ast.Call) else node.value
-        return isinstance(node, ast.Name) and node.id in self._borrowed
+        return isinstance(node, ast.Name) and node.id in self._borrowed.keys() - self._bound
 
     def _failed(
         self,
@@ -221,7 +247,7 @@ class _Grading:
         session: Session,
         source: str,
         hidden: list[Any],
-        printed: list[str],
+        printed: list[list[Any]],
     ) -> dict[str, Any]:
         """Say what failed: all of it to the instructor, to the student what is not hidden."""
         if isinstance(error, wire.ProtocolError):
@@ -231,6 +257,8 @@ class _Grading:
         name, text = _name_and_text(error)
         if isinstance(error, SessionEnded):
             name = "SubmissionEnded"
+        if isinstance(error, NameError) and error.name in self._definitions.broken:
+            text += f": the course's own cell fails here ({self._definitions.broken[error.name]})"
         if isinstance(error, CellTimeout):
             session.abandon("time", "the test was interrupted")
             name, text = "CellTimeout", f"the test took longer than {self._limits['cell_s']:g} s"
@@ -245,38 +273,36 @@ class _Grading:
         if isinstance(error, SessionEnded | CellTimeout) or (is_hidden and own_words):
             shown = text
         elif is_hidden:
-            whose = "the submitted code raised it" if session.is_students(error) else "it failed"
-            shown = (
-                f"A hidden test did not pass ({name}; {whose}). Its inputs and expected values "
-                "stay hidden: test your function on more cases of your own."
-            )
+            if isinstance(error, StudentError):
+                name = "StudentError"  # the name is the submission's to choose and could tell
+            whose = WHOSE[session.is_students(error)]
+            shown = hidden_failure(name, whose)
         else:
             shown = text
-        outputs: list[Any] = []
-        before = "".join(printed)[:_TEXT_LIMIT]
-        if before:
-            outputs.append(["stream", "stdout", before])
         kind = error.kind if isinstance(error, SessionEnded) else "failed"
         where = "" if is_hidden or line is None else f"line {line}: {code}"
         trace = "" if is_hidden else session.trace if session.is_students(error) else ""
         return _failure(kind, name, shown, trace=trace, where=where) | {
-            "outputs": outputs,
+            "outputs": printed,
             "detail": f"line {line}: {code}\n{full}\n{session.trace}".strip(),
         }
 
     def _borrow(self, tree: ast.Module, session: Session) -> None:
         """Fetch from the submitted code the names that the test uses and nobody else defines."""
-        for name in self._borrowed:
-            self._namespace.pop(name, None)
-        self._borrowed = set()
+        for name, value in self._borrowed.items():
+            if self._namespace.get(name) is value:
+                del self._namespace[name]
+        self._borrowed = {}
+        self._bound = {name for statement in tree.body for name in _bound_names(statement)}
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         with _captured():
             self._definitions.provide(used, self._namespace)
+        foreign = self._ours | self._definitions.broken.keys()
         wanted = sorted(
             name
             for name in used
             if name in self._answers
-            or (name not in self._namespace and not hasattr(builtins, name))
+            or (name not in foreign and name not in self._namespace and not hasattr(builtins, name))
         )
         if not wanted:
             return
@@ -289,7 +315,7 @@ class _Grading:
             if kind_of(found[name]) == "module":
                 continue  # a test never computes with the submission's idea of a module
             self._namespace[name] = found[name]
-            self._borrowed.add(name)
+            self._borrowed[name] = found[name]
 
 
 class _Definitions:
@@ -298,10 +324,17 @@ class _Definitions:
     A test may use a helper or an import of an ordinary, editable cell. The submission's copy of
     that cell may say anything, so the instructor's own is used: the statements that bind the
     name, and what those need in turn.
+
+    Attributes
+    ----------
+    broken : dict of str to str
+        Names whose definition fails here for a reason of its own, such as a missing file, with
+        that reason. The submission may not step in for these.
     """
 
     def __init__(self, source: str, answers: frozenset[str]) -> None:
         self._answers = answers
+        self.broken: dict[str, str] = {}
         self._statements: list[tuple[ast.stmt, set[str], set[str]]] = []
         self._done: set[int] = set()
         for block in source.split("\f"):
@@ -328,8 +361,28 @@ class _Definitions:
             ):
                 continue  # its value depends on the submission: it is fetched from there
             self._done.add(index)
-            with contextlib.suppress(Exception):
-                exec(compile(ast.Module([statement], []), "<course cell>", "exec"), namespace)
+            self.execute(statement, "<course cell>", namespace)
+
+    def execute(self, statement: ast.stmt, origin: str, namespace: dict[str, Any]) -> None:
+        """Run a statement of the instructor's.
+
+        One that misses a name needs something that only the submission has; then so are its
+        results fetched from there.
+        """
+        try:
+            exec(compile(ast.Module([statement], []), origin, "exec"), namespace)
+        except NameError as error:
+            if error.name not in self.broken:
+                return
+            reason = self.broken[error.name]
+        except Exception as error:
+            reason = f"{type(error).__name__}: {str(error)[:200]}"
+        else:
+            for name in _bound_names(statement):
+                self.broken.pop(name, None)
+            return
+        for name in _bound_names(statement) - self._answers - namespace.keys():
+            self.broken[name] = reason
 
 
 def _bound_names(statement: ast.stmt) -> set[str]:
@@ -365,6 +418,15 @@ def _captured() -> Iterator[io.StringIO]:
 def _streams(session: Session) -> str:
     texts = [item[2] for item in session.outputs if item[0] == "stream" and len(item) > 2]
     return "".join(text for text in texts if type(text) is str)
+
+
+def _add_text(outputs: list[list[Any]], origin: str, text: str) -> None:
+    """Add what the test or, through it, the submission printed; up to a limit."""
+    text = text[: max(0, _TEXT_LIMIT - sum(len(item[2]) for item in outputs))]
+    if text and outputs and outputs[-1][1] == origin:
+        outputs[-1][2] += text
+    elif text:
+        outputs.append(["stream", origin, text])
 
 
 def _within(statement: ast.stmt, hidden: list[Any]) -> bool:

@@ -243,6 +243,7 @@ class Decoder:
             OverflowError,
             ArithmeticError,
             RecursionError,
+            SyntaxError,
         ) as error:
             raise ProtocolError(f"malformed value ({type(error).__name__})") from None
 
@@ -388,7 +389,11 @@ class Decoder:
         if len(values) != len(fields):
             raise ProtocolError("not a named tuple")
         kind: Any = namedtuple(name, fields)  # type: ignore[misc]
-        return kind(*values)
+        return kind(*map(self._member, fields, values))
+
+    def _member(self, name: str, value: Any) -> Any:
+        """Return what a named tuple's field holds; a subclass may replace it."""
+        return value
 
     def _generator(self, name: Any, node: Any, depth: int) -> np.random.Generator:
         if name not in ("PCG64", "PCG64DXSM", "Philox", "SFC64", "MT19937"):
