@@ -560,7 +560,7 @@ code(
     "SEEN = []",
     answers={
         "double": SEES,
-        "mean": "def mean(x):\n    raise type(f'saw_{int(SEEN[-1])}', (Exception,), {})",
+        "mean": "def mean(x):\n    raise type(f'later_{int(SEEN[-1])}', (Exception,), {})",
     },
     earned={"test_double": 1.0},
 )
