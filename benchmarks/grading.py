@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "grading"
 from courses import ANSWERS, SmallCourse, cell, marked, solution, two_questions
 
 NOTE = (
-    "Written by `python -m benchmarks.grading`; do not edit. Both grade the same submissions from a "
-    "cold start on the same machine; memory is the coordinator's peak."
+    "Written by `python -m benchmarks.grading`; do not edit. Both grade the same submissions from "
+    "a cold start on the same machine; memory is the coordinator's peak."
 )
 HEADER = ["kind", "submissions", "plain nbgrader", "sealed", "each", "ratio", "memory", "marks"]
 TORCH_ANSWERS = {"act": "def act(x):\n    return torch.tanh(x)", **ANSWERS}

@@ -347,6 +347,8 @@ class Coordinator:
         preload = ["numpy"]
         if torch:
             preload += ["torch", "torch.nn"]
+            if "optim" in text:  # torch loads this with the first optimiser, in two seconds
+                preload.append("torch._dynamo")
         if re.search(r"matplotlib|rnncourse\.plots", text):
             preload += ["matplotlib.pyplot", "matplotlib_inline.backend_inline"]
         files = tuple(sorted(self._extra_files.items()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import inspect
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ _VERDICTS = frozenset(
     ge gt isclose isdisjoint issubset issuperset le lt ne startswith
     """.split()  # noqa: SIM905 - one word per method reads better than a quoted list
 )
+_TORCH_MODULE = "torch.nn.modules.module.Module"
 _OPEN_DUNDERS = frozenset({"__name__", "__qualname__"})
 
 
@@ -348,6 +350,8 @@ class Remote:
     def __getattribute__(self, name: str) -> Any:
         if name == "__doc__":  # else this class's own
             return _ask(self, "get", name)
+        if name == "__class__" and _TORCH_MODULE in _inside(self)[5] and "torch" in sys.modules:
+            return sys.modules["torch"].nn.Module  # so that `isinstance` says what it would there
         return object.__getattribute__(self, name)
 
     def __getattr__(self, name: str) -> Any:

@@ -43,7 +43,11 @@ def hidden_failure(name: str, whose: str) -> str:
 
 def warm() -> None:
     """Import what every test is likely to use."""
+    import tempfile
+
     import numpy.testing  # noqa: F401
+
+    tempfile.tempdir = "/tmp"  # else it would try to write there, which is not allowed later
 
 
 def serve(sock: socket.socket) -> None:

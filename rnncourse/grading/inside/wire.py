@@ -132,7 +132,7 @@ class Encoder:
             fields = getattr(kind, "_fields", None)
             words = list(fields) if kind is not tuple and isinstance(fields, tuple) else []
             if words and len(words) == len(items) and all(isinstance(w, str) for w in words):
-                return ["namedtuple", str(kind.__name__), words, items]
+                return ["namedtuple", str(kind.__name__).lstrip("_") or "T", words, items]
             return ["tuple", items]
         if isinstance(value, list):
             return ["list", [self.encode(item, depth + 1) for item in list.__iter__(value)]]
