@@ -183,6 +183,9 @@ RECIPES: dict[str, tuple[dict[str, Any], list[int]]] = {
     ),
     "leaky-sgd": ({"alpha": 0.1}, [10, 20, 50, 75]),
     "skip-sgd": ({"skip": 10}, [10, 20, 50, 100, 200]),
+    "skip-2-sgd": ({"skip": 2}, [20, 30, 50, 100, 200]),
+    "skip-5-sgd": ({"skip": 5}, [20, 50, 100, 200]),
+    "skip-20-sgd": ({"skip": 20}, [20, 50, 100, 200]),
 }
 
 CONFIGS = {
