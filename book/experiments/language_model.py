@@ -1,13 +1,17 @@
 """Bits per character on Moby-Dick for three recurrent cells of equal size.
 
 A vanilla RNN of 160 units, an LSTM of 74 and a GRU of 87 have about 52,000 parameters each,
-read-out included. Each reads the first 90 % of the book as 32 parallel streams, in chunks of 64
-characters with the state carried from chunk to chunk, for 800 updates of Adam at a rate of 0.004
-that falls to a tenth. The score is the cross-entropy on the last 10 %, in bits per character.
+read-out included. Each reads the first 90 % of the book as 16 parallel streams, in chunks of 32
+characters with the state carried from chunk to chunk, for 3,000 updates of Adam whose rate falls
+linearly to a fiftieth. The first rate was chosen for each cell among three to five, with one seed
+and the last 60,000 characters of the training text held out: the smallest within 0.02 bits of the
+best. The score is the cross-entropy on the last 10 % of the book, in bits per character; the
+learning curve is the same score at earlier updates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -23,9 +27,11 @@ from rnncourse.metrics import bits_per_character
 from rnncourse.rnn import cross_entropy, init_params, readout
 from rnncourse.sequences import stream_batches
 from rnncourse.tasks import one_hot
-from rnncourse.training import Adam, train
+from rnncourse.training import Adam, History, train
 
-BATCH, STEPS, RATE = 32, 64, 4e-3
+BATCH, STEPS = 16, 32
+RATES = {"rnn": 8e-3, "lstm": 2e-2, "gru": 1e-2}
+CHECKPOINTS = (50, 100, 200, 400, 800, 1200, 1600, 2000, 2500)
 
 Array = np.ndarray[Any, Any]
 Params = dict[str, Array]
@@ -84,11 +90,26 @@ def start(cell: str, units: int, batch: int) -> tuple[Array, ...]:
 
 
 def fit(
-    cell: str, units: int, tokens: Array, V: int, seed: int, updates: int, batch: int = BATCH
-) -> tuple[Params, Any]:
-    """Train a character model with truncated BPTT and a carried state."""
-    adam = Adam(RATE)
-    state = start(cell, units, batch)
+    cell: str,
+    units: int,
+    tokens: Array,
+    V: int,
+    seed: int,
+    updates: int,
+    *,
+    steps: int = STEPS,
+    rate: float | None = None,
+    checkpoints: Sequence[int] = (),
+    unseen: Array | None = None,
+) -> tuple[Params, History, dict[str, float]]:
+    """Train a character model with truncated BPTT and a carried state.
+
+    Returns the parameters, the history and, for every checkpoint, the bits on the `unseen` text.
+    """
+    first_rate = RATES[cell] if rate is None else rate
+    adam = Adam(first_rate)
+    state = start(cell, units, BATCH)
+    curve: dict[str, float] = {}
 
     def loss_and_grads(p: Params, chunk: tuple[Array, Array]) -> tuple[float, Params]:
         nonlocal state
@@ -101,35 +122,58 @@ def fit(
         state = cache[0]
         return float(cross_entropy(logits, targets)), grads
 
-    def slower(step: int, _: Params) -> bool:
-        adam.lr = RATE * linear_decay(step, updates, floor=0.1)
+    def after(step: int, p: Params) -> bool:
+        adam.lr = first_rate * linear_decay(step, updates, floor=0.02)
+        if unseen is not None and step in checkpoints:
+            curve[str(step)] = bits(cell, p, unseen, V)
         return step >= updates
 
-    chunks = chain.from_iterable(stream_batches(tokens, batch, STEPS) for _ in repeat(None))
-    params = init(cell, units, V, np.random.default_rng(seed))
-    return train(
-        loss_and_grads, params, chunks, adam, max_norm=1.0, callback=slower, progress=False
+    chunks = chain.from_iterable(stream_batches(tokens, BATCH, steps) for _ in repeat(None))
+    params, history = train(
+        loss_and_grads,
+        init(cell, units, V, np.random.default_rng(seed)),
+        chunks,
+        adam,
+        max_norm=1.0,
+        callback=after,
+        progress=False,
     )
+    return params, history, curve
 
 
-def bits(cell: str, params: Params, tokens: Array, V: int, batch: int = 64) -> float:
-    """Return the bits per character of a text, read as parallel streams with a carried state."""
-    state, total, count = start(cell, params["W_hy"].shape[1], batch), 0.0, 0
+def losses(cell: str, params: Params, tokens: Array, V: int, batch: int = 64) -> Array:
+    """Return the loss in nats of each character but the first, read as parallel streams.
+
+    Shape (batch, (N - 1) // batch): row after row in the order of the text.
+    """
+    state, parts = start(cell, params["W_hy"].shape[1], batch), []
     for inputs, targets in stream_batches(tokens, batch, 128):
         h, cache = forward(cell, params, one_hot(inputs, V).astype(np.float32), state)
         state = cache[0]
-        loss = cross_entropy(readout(h, params["W_hy"], params["b_y"]), targets)
-        total, count = total + float(loss) * targets.size, count + targets.size
-    return bits_per_character(total / count)
+        logits = readout(h, params["W_hy"], params["b_y"])
+        logits -= logits.max(axis=-1, keepdims=True)
+        right = np.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+        parts.append(np.log(np.exp(logits).sum(axis=-1)) - right)
+    return np.concatenate(parts).T
 
 
-def run(seed: int, *, cell: str, units: int, updates: int = 800) -> dict[str, Any]:
+def bits(cell: str, params: Params, tokens: Array, V: int) -> float:
+    """Return the bits per character of a text, read with a carried state."""
+    return bits_per_character(float(losses(cell, params, tokens, V).mean(dtype=np.float64)))
+
+
+def run(seed: int, *, cell: str, units: int, updates: int = 3000) -> dict[str, Any]:
     """Train one model and score it on the last tenth of the book."""
     training, test, alphabet = text()
-    params, history = fit(cell, units, training, len(alphabet), seed, updates)
+    V = len(alphabet)
+    params, history, curve = fit(
+        cell, units, training, V, seed, updates, checkpoints=CHECKPOINTS, unseen=test
+    )
     return {
-        "bits": bits(cell, params, test, len(alphabet)),
+        "bits": bits(cell, params, test, V),
+        "curve": curve,
         "parameters": sum(p.size for p in params.values()),
+        "norm_median": float(np.median(history.norm)),
         "norm_max": max(history.norm),
         "clipped_share": history.clipped_share,
     }
