@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def as_float(name: str, value: ArrayLike) -> Array:
@@ -37,7 +38,7 @@ def as_float(name: str, value: ArrayLike) -> Array:
     dtype('float64')
     """
     array = np.asarray(value)
-    if array.dtype in (np.float32, np.float64):
+    if array.dtype in FLOATS:
         return array
     if array.dtype.kind in "iub":
         return array.astype(np.float64)

@@ -412,15 +412,18 @@ def checkpointed_bptt(
 
     dh_end: Array = np.zeros_like(h0)  # gradient of the state at the segment's end, from later ones
     sums: list[Array] = [np.zeros_like(W) for W in (W_xh, W_hh, b_h)]
+    part = -(-steps // 4)  # the gradient goes through a segment in parts: less room for its steps
     for start, h_start in zip(reversed(starts), checkpoints[::-1], strict=True):
         x_segment = x[start : start + steps]
         h = fused.rnn_forward(x_segment, h_start, W_xh, W_hh, b_h)
         dh_segment = as_float("dh", dh(start, h) if callable(dh) else dh[start : start + steps])
         check_shapes(h=(h, "S B H"), dh=(dh_segment, "S B H"))
-        _, dh_end, *grads = fused.rnn_backward(
-            dh_segment, x_segment, h_start, h, W_xh, W_hh, dh_end, need_dx=False
-        )
-        sums = [total + grad for total, grad in zip(sums, grads, strict=True)]
+        for t in reversed(range(0, len(h), part)):
+            now, h_prev = slice(t, t + part), h[t - 1] if t > 0 else h_start
+            _, dh_end, *grads = fused.rnn_backward(
+                dh_segment[now], x_segment[now], h_prev, h[now], W_xh, W_hh, dh_end, need_dx=False
+            )
+            sums = [total + grad for total, grad in zip(sums, grads, strict=True)]
         del h, dh_segment
     dW_xh, dW_hh, db_h = sums
     return dh_end, dW_xh, dW_hh, db_h

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +14,9 @@ from rnncourse.rnn import Params
 def global_norm(grads: Mapping[str, Array]) -> float:
     """Return the Euclidean norm of all gradients seen as one long vector.
 
+    Entries are scaled to about 1 before they are squared, by a power of two and so without
+    rounding; no square overflows or vanishes where the norm itself does not [1]_.
+
     Parameters
     ----------
     grads : dict of ndarray
@@ -20,13 +24,26 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     Returns
     -------
     float
+        NaN if an entry is NaN, else infinity if one is infinite; 0 without any entry.
+
+    References
+    ----------
+    .. [1] J. L. Blue, "A portable Fortran program to find the Euclidean norm of a vector", ACM
+       Transactions on Mathematical Software 4(1), 1978.
 
     Examples
     --------
     >>> global_norm({"W": np.array([[3.0]]), "b": np.array([4.0])})
     5.0
+    >>> global_norm({"W": np.array([1e200, 0.0])})
+    1e+200
     """
-    return float(np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in grads.values())))
+    vectors = [np.asarray(g, np.float64).ravel() for g in grads.values()]
+    largest = float(np.max([np.abs(v).max(initial=0.0) for v in vectors], initial=0.0))
+    if largest == 0 or not np.isfinite(largest):
+        return largest
+    scale = math.ldexp(1.0, math.frexp(largest)[1] - 1)
+    return scale * math.sqrt(sum(np.square(v / scale).sum() for v in vectors))
 
 
 def clip_by_global_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[Params, float]:
@@ -48,7 +65,8 @@ def clip_by_global_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[Pa
     Raises
     ------
     ValueError
-        If `max_norm` is not positive, or a gradient holds NaN or infinity, which no factor repairs.
+        If `max_norm` is not positive, or a gradient holds NaN or infinity, which no factor repairs,
+        or the norm exceeds the range of float64.
 
     References
     ----------
@@ -63,6 +81,8 @@ def clip_by_global_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[Pa
     check_positive("max_norm", max_norm)
     check_finite("grads", grads)
     norm = global_norm(grads)
+    if not np.isfinite(norm):
+        raise ValueError("grads is finite, but its norm is not: it exceeds the range of float64")
     scale = min(1.0, max_norm / norm) if norm > 0 else 1.0
     return {name: g * scale for name, g in grads.items()}, norm
 

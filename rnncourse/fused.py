@@ -9,11 +9,13 @@ The same equations, with four changes of order that leave the results as they ar
 
 What remains inside the time loop is what the recurrence forces to be there. The backward passes
 work through blocks of steps, so that their intermediate results stay small enough for the cache and
-need no second copy of the sequence.
+need no second copy of the sequence. One trick concerns the processor alone and is kept apart: see
+:func:`_product`.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,9 +24,12 @@ from rnncourse._validation import Array, as_float, check_shapes
 from rnncourse.gates import _check_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from numpy.typing import ArrayLike
 
 BLOCK_ROWS = 1024  # steps times batch of a block: enough for a fast product, few enough to cache
+SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS multiplies without rearranging
 
 
 def rnn_forward(
@@ -73,13 +78,14 @@ def rnn_forward(
         W_hh=(W_hh, "H H"),
         b_h=(b_h, "H"),
     )
-    h = _rows(x).dot(W_xh.T).reshape(len(x), *h0.shape)  # W_xh x_t for all t at once
+    h = np.empty((len(x), *h0.shape), x.dtype)
+    _product(W_xh.T, len(h0))(_rows(x), _rows(h))  # W_xh x_t for all t at once
     h += b_h
-    W_hh_T = W_hh.T.copy()
+    times_W_hh_T = _product(W_hh.T, len(h0))
     recurrent = np.empty_like(h0, order="C")
     h_prev = h0
     for h_t in h:
-        h_prev.dot(W_hh_T, recurrent)
+        times_W_hh_T(h_prev, recurrent)  # recurrent = h_prev @ W_hh.T
         h_t += recurrent
         h_prev = np.tanh(h_t, h_t)
     return h
@@ -154,21 +160,22 @@ def rnn_backward(
         dh_last=(dh_last, "B H"),
     )
     dx = np.empty(x.shape, x.dtype) if need_dx else None
-    dW_xh, dW_hh = np.zeros(W_xh.shape, x.dtype), np.zeros(W_hh.shape, x.dtype)
-    db_h = np.zeros(sizes["H"], x.dtype)
+    sums: list[Array] = []  # dW_xh, dW_hh, db_h
+    times_W_hh = _product(W_hh, sizes["B"])
     dh_t = dh_last.copy(order="C")  # what the later states ask of this one
     for block in reversed(_blocks(sizes["T"], sizes["B"])):
         da = 1 - h[block] ** 2  # tanh' for all steps of the block; the loop multiplies it by dh_t
         for da_t, direct in zip(da[::-1], dh[block][::-1], strict=True):
             dh_t += direct
             da_t *= dh_t
-            da_t.dot(W_hh, dh_t)
+            times_W_hh(da_t, dh_t)  # dh_t = da_t @ W_hh
         da_rows = _rows(da)
         if dx is not None:
-            dx[block] = da_rows.dot(W_xh).reshape(dx[block].shape)
-        dW_xh += da_rows.T.dot(_rows(x[block]))
-        dW_hh += da_rows.T.dot(_rows(_previous(h, h0, block)))
-        db_h += da_rows.sum(axis=0)
+            _product(W_xh, sizes["B"])(da_rows, _rows(dx[block]))
+        h_prev = _rows(_previous(h, h0, block))
+        terms = da_rows.T.dot(_rows(x[block])), da_rows.T.dot(h_prev), da_rows.sum(axis=0)
+        sums = _add(sums, terms)
+    dW_xh, dW_hh, db_h = sums
     return dx, dh_t, dW_xh, dW_hh, db_h
 
 
@@ -196,7 +203,7 @@ def lstm_forward(
         Hidden states.
     c : ndarray, shape (T, B, H)
         Cells.
-    gates : ndarray, shape (4, T, B, H)
+    gates : ndarray, shape (T, B, 4, H)
         The gates i, f, g, o of all steps, for :func:`lstm_backward`.
 
     Raises
@@ -210,35 +217,35 @@ def lstm_forward(
     >>> params = init_lstm_params(D=3, H=4, rng=np.random.default_rng(0))
     >>> h, c, gates = lstm_forward(np.ones((5, 2, 3)), np.zeros((2, 4)), np.zeros((2, 4)), **params)
     >>> h.shape, c.shape, gates.shape
-    ((5, 2, 4), (5, 2, 4), (4, 5, 2, 4))
+    ((5, 2, 4), (5, 2, 4), (5, 2, 4, 4))
     """
     x, h0, c0, W_x, W_h, b = _same_dtype(x=x, h0=h0, c0=c0, W_x=W_x, W_h=W_h, b=b)
     sizes = check_shapes(x=(x, "T B D"), h0=(h0, "B H"), c0=(c0, "B H"))
     T, B, D, H = (sizes[axis] for axis in "TBDH")
     _check_weights(4, D, H, W_x=W_x, W_h=W_h, b=b)
-    # σ(a) = ½ + ½ tanh(a/2): with a halved in the weights, one tanh serves all four gates
-    half = np.array([0.5, 0.5, 1.0, 0.5], x.dtype).reshape(4, 1, 1)
+    # σ(a) = ½ + ½ tanh(a/2), so one tanh serves all four gates
+    half = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], x.dtype), H)
     shift = 1 - half
-    W_x_T, W_h_T = (_per_gate_transposed(half * W.reshape(4, H, -1)) for W in (W_x, W_h))
-    gates: Array = np.matmul(_rows(x), W_x_T)  # (4, T·B, H): each gate is contiguous
-    gates += half * b.reshape(4, 1, H)
-    gates = gates.reshape(4, T, B, H)
+    gates = np.empty((T, B, 4 * H), x.dtype)
+    _product(W_x.T, B)(_rows(x), _rows(gates))  # W_x x_t for all t at once
+    gates += b
+    times_W_h_T = _product(W_h.T, B)
     h, c = np.empty((T, B, H), x.dtype), np.empty((T, B, H), x.dtype)
-    recurrent, new = np.empty((4, B, H), x.dtype), np.empty((B, H), x.dtype)
+    recurrent, new = np.empty((B, 4 * H), x.dtype), np.empty((B, H), x.dtype)
     h_prev, c_prev = h0, c0
-    for gates_t, h_t, c_t in zip(gates.swapaxes(0, 1), h, c, strict=True):
-        np.matmul(h_prev, W_h_T, out=recurrent)
+    for gates_t, i, f, g, o, h_t, c_t in zip(gates, *_split(gates, H), h, c, strict=True):
+        times_W_h_T(h_prev, recurrent)
         gates_t += recurrent
+        gates_t *= half
         np.tanh(gates_t, gates_t)
         gates_t *= half
         gates_t += shift
-        i, f, g, o = gates_t
         np.multiply(f, c_prev, c_t)
         c_t += np.multiply(i, g, new)
         np.tanh(c_t, h_t)
         h_t *= o
         h_prev, c_prev = h_t, c_t
-    return h, c, gates
+    return h, c, gates.reshape(T, B, 4, H)
 
 
 def lstm_backward(
@@ -265,7 +272,7 @@ def lstm_backward(
         As given to :func:`lstm_forward`.
     h, c : ndarray, shape (T, B, H)
         As :func:`lstm_forward` returned them.
-    gates : ndarray, shape (4, T, B, H)
+    gates : ndarray, shape (T, B, 4, H)
         As :func:`lstm_forward` returned them.
     W_x : ndarray, shape (4H, D)
         Input weights.
@@ -311,44 +318,54 @@ def lstm_backward(
         c0=(c0, "B H"),
         h=(h, "T B H"),
         c=(c, "T B H"),
-        gates=(gates, "4 T B H"),
+        gates=(gates, "T B 4 H"),
         dc_last=(dc_last, "B H"),
     )
     T, B, D, H = (sizes[axis] for axis in "TBDH")
     _check_weights(4, D, H, W_x=W_x, W_h=W_h)
-    W_x, W_h = W_x.reshape(4, H, D), W_h.reshape(4, H, H)
     dx = np.empty(x.shape, x.dtype) if need_dx else None
-    dW_x, dW_h, db = np.zeros_like(W_x), np.zeros_like(W_h), np.zeros((4, H), x.dtype)
+    sums: list[Array] = []  # dW_x, dW_h, db
+    times_W_h = _product(W_h, B)
     dh_t, dc_t = np.zeros((B, H), x.dtype), dc_last.copy(order="C")
-    through_h, products = np.empty((B, H), x.dtype), np.empty((4, B, H), x.dtype)
-    for block in reversed(_blocks(T, B)):
-        i, f, g, o = gates[:, block]
+    through_h = np.empty((B, H), x.dtype)
+    blocks = _blocks(T, B)
+    da_block = np.empty((blocks[0].stop, B, 4 * H), x.dtype)
+    for block in reversed(blocks):
+        i, f, g, o = np.moveaxis(gates[block], 2, 0)
         tanh_c = np.tanh(c[block])
         dc_dh = o * (1 - tanh_c**2)
-        da = np.empty((4, *f.shape), x.dtype)  # the derivatives; the loop multiplies in dc_t, dh_t
-        da[0] = g * i * (1 - i)
-        da[1] = _previous(c, c0, block) * f * (1 - f)
-        da[2] = i * (1 - g**2)
-        da[3] = tanh_c * o * (1 - o)
-        for t in reversed(range(len(f))):
-            dh_t += dh[block][t]
-            dc_t += np.multiply(dh_t, dc_dh[t], through_h)
-            da[:3, t] *= dc_t
-            da[3, t] *= dh_t
-            dc_t *= f[t]
-            np.matmul(da[:, t], W_h, out=products).sum(axis=0, out=dh_t)
-        da_rows = da.reshape(4, -1, H)
+        da = da_block[: len(f)]  # the derivatives; the loop multiplies in dc_t and dh_t
+        da_i, da_f, da_g, da_o = _split(da, H)
+        sigma = gates[block].reshape(da.shape)
+        np.subtract(1, sigma, da)
+        da *= sigma  # σ' = σ (1 − σ), for i, f and o
+        da_g[:] = 1 - g**2  # tanh'
+        da_i *= g
+        da_f *= _previous(c, c0, block)
+        da_g *= i
+        da_o *= tanh_c
+        da_ifg = da.reshape(-1, B, 4, H)[:, :, :3]
+        steps = zip(da, da_ifg, da_o, dh[block], dc_dh, f, strict=True)
+        for da_t, da_ifg_t, da_o_t, direct, dc_dh_t, f_t in reversed(list(steps)):
+            dh_t += direct
+            dc_t += np.multiply(dh_t, dc_dh_t, through_h)
+            da_ifg_t *= dc_t[:, None]
+            da_o_t *= dh_t
+            dc_t *= f_t
+            times_W_h(da_t, dh_t)  # dh_t = da_t @ W_h
+        da_rows = _rows(da)
         if dx is not None:
-            dx[block] = np.matmul(da_rows, W_x).sum(axis=0).reshape(dx[block].shape)
-        dW_x += np.matmul(da_rows.swapaxes(1, 2), _rows(x[block]))
-        dW_h += np.matmul(da_rows.swapaxes(1, 2), _rows(_previous(h, h0, block)))
-        db += da_rows.sum(axis=1)
-    return dx, dh_t, dc_t, dW_x.reshape(4 * H, D), dW_h.reshape(4 * H, H), db.reshape(4 * H)
+            _product(W_x, B)(da_rows, _rows(dx[block]))
+        h_prev = _rows(_previous(h, h0, block))
+        terms = da_rows.T.dot(_rows(x[block])), da_rows.T.dot(h_prev), da_rows.sum(axis=0)
+        sums = _add(sums, terms)
+    dW_x, dW_h, db = sums
+    return dx, dh_t, dc_t, dW_x, dW_h, db
 
 
 def gru_forward(
     x: ArrayLike, h0: ArrayLike, W_x: ArrayLike, W_h: ArrayLike, b_x: ArrayLike, b_h: ArrayLike
-) -> tuple[Array, Array]:
+) -> tuple[Array, tuple[Array, Array]]:
     """Run a GRU over a sequence, as :func:`rnncourse.gates.gru_forward` does.
 
     Parameters
@@ -368,7 +385,7 @@ def gru_forward(
     -------
     h : ndarray, shape (T, B, H)
         Hidden states.
-    gates : ndarray, shape (4, T, B, H)
+    gates : tuple of ndarray, shapes (T, B, 3, H) and (T, B, H)
         r, z, n and ``W_hn h + b_hn`` of all steps, for :func:`gru_backward`.
 
     Raises
@@ -381,40 +398,38 @@ def gru_forward(
     >>> from rnncourse.gates import init_gru_params
     >>> params = init_gru_params(D=3, H=4, rng=np.random.default_rng(0))
     >>> h, gates = gru_forward(np.ones((5, 2, 3)), np.zeros((2, 4)), **params)
-    >>> h.shape, gates.shape
-    ((5, 2, 4), (4, 5, 2, 4))
+    >>> h.shape, [a.shape for a in gates]
+    ((5, 2, 4), [(5, 2, 3, 4), (5, 2, 4)])
     """
     x, h0, W_x, W_h, b_x, b_h = _same_dtype(x=x, h0=h0, W_x=W_x, W_h=W_h, b_x=b_x, b_h=b_h)
     sizes = check_shapes(x=(x, "T B D"), h0=(h0, "B H"))
     T, B, D, H = (sizes[axis] for axis in "TBDH")
     _check_weights(3, D, H, W_x=W_x, W_h=W_h, b_x=b_x, b_h=b_h)
-    # σ(a) = ½ + ½ tanh(a/2), with a halved in the weights of r and z
-    half = np.array([0.5, 0.5, 1.0], x.dtype).reshape(3, 1, 1)
-    W_x_T, W_h_T = (_per_gate_transposed(half * W.reshape(3, H, -1)) for W in (W_x, W_h))
-    b_x, b_h = half * b_x.reshape(3, 1, H), half * b_h.reshape(3, 1, H)
-    gates: Array = np.empty((4, T * B, H), x.dtype)
-    np.matmul(_rows(x), W_x_T, out=gates[:3])
-    gates[:3] += b_x
-    gates = gates.reshape(4, T, B, H)
-    h, recurrent = np.empty((T, B, H), x.dtype), np.empty((3, B, H), x.dtype)
-    reset = np.empty((B, H), x.dtype)
+    b_rz, b_xn, b_hn = (b_x + b_h)[: 2 * H], b_x[2 * H :], b_h[2 * H :]
+    gates = np.empty((T, B, 3 * H), x.dtype)
+    _product(W_x.T, B)(_rows(x), _rows(gates))  # W_x x_t for all t at once
+    gates += np.concatenate([b_rz, b_xn])
+    times_W_h_T = _product(W_h.T, B)
+    h, recurrent_n = np.empty((T, B, H), x.dtype), np.empty((T, B, H), x.dtype)
+    recurrent, reset = np.empty((B, 3 * H), x.dtype), np.empty((B, H), x.dtype)
+    recurrent_rz, W_hn_h = recurrent[:, : 2 * H], recurrent[:, 2 * H :]
     h_prev = h0
-    for gates_t, h_t in zip(gates.swapaxes(0, 1), h, strict=True):
-        rz, (r, z, n, recurrent_n) = gates_t[:2], gates_t
-        np.matmul(h_prev, W_h_T, out=recurrent)
-        recurrent += b_h
-        rz += recurrent[:2]
-        np.tanh(rz, rz)
+    steps = zip(gates[:, :, : 2 * H], *_split(gates, H), recurrent_n, h, strict=True)
+    for rz, r, z, n, recurrent_n_t, h_t in steps:
+        times_W_h_T(h_prev, recurrent)
+        rz += recurrent_rz
+        rz *= 0.5
+        np.tanh(rz, rz)  # σ(a) = ½ + ½ tanh(a/2)
         rz *= 0.5
         rz += 0.5
-        recurrent_n[:] = recurrent[2]
-        n += np.multiply(r, recurrent_n, reset)
+        np.add(W_hn_h, b_hn, recurrent_n_t)
+        n += np.multiply(r, recurrent_n_t, reset)
         np.tanh(n, n)
         np.subtract(h_prev, n, h_t)
         h_t *= z
         h_t += n  # n + z (h_prev - n) = (1 - z) n + z h_prev
         h_prev = h_t
-    return h, gates
+    return h, (gates.reshape(T, B, 3, H), recurrent_n)
 
 
 def gru_backward(
@@ -422,7 +437,7 @@ def gru_backward(
     x: ArrayLike,
     h0: ArrayLike,
     h: ArrayLike,
-    gates: ArrayLike,
+    gates: tuple[ArrayLike, ArrayLike],
     W_x: ArrayLike,
     W_h: ArrayLike,
     *,
@@ -438,7 +453,7 @@ def gru_backward(
         As given to :func:`gru_forward`.
     h : ndarray, shape (T, B, H)
         As :func:`gru_forward` returned it.
-    gates : ndarray, shape (4, T, B, H)
+    gates : tuple of ndarray, shapes (T, B, 3, H) and (T, B, H)
         As :func:`gru_forward` returned them.
     W_x : ndarray, shape (3H, D)
         Input weights.
@@ -471,50 +486,53 @@ def gru_backward(
     >>> [g.shape for g in grads]
     [(5, 2, 3), (2, 4), (12, 3), (12, 4), (12,), (12,)]
     """
-    dh, x, h0, h, gates, W_x, W_h = _same_dtype(
-        dh=dh, x=x, h0=h0, h=h, gates=gates, W_x=W_x, W_h=W_h
+    dh, x, h0, h, rzn, recurrent_n, W_x, W_h = _same_dtype(
+        dh=dh, x=x, h0=h0, h=h, gates=gates[0], recurrent_n=gates[1], W_x=W_x, W_h=W_h
     )
     sizes = check_shapes(
         dh=(dh, "T B H"),
         x=(x, "T B D"),
         h0=(h0, "B H"),
         h=(h, "T B H"),
-        gates=(gates, "4 T B H"),
+        gates=(rzn, "T B 3 H"),
+        recurrent_n=(recurrent_n, "T B H"),
     )
     T, B, D, H = (sizes[axis] for axis in "TBDH")
     _check_weights(3, D, H, W_x=W_x, W_h=W_h)
-    W_x, W_h = W_x.reshape(3, H, D), W_h.reshape(3, H, H)
     dx = np.empty(x.shape, x.dtype) if need_dx else None
-    dW_x, dW_h = np.zeros_like(W_x), np.zeros_like(W_h)
-    db_x, db_h = np.zeros((3, H), x.dtype), np.zeros((3, H), x.dtype)
-    dh_t, products = np.zeros((B, H), x.dtype), np.empty((4, B, H), x.dtype)
-    for block in reversed(_blocks(T, B)):
-        r, z, n, recurrent_n = gates[:, block]
+    sums: list[Array] = []  # dW_x, dW_h, db_x, db_h
+    times_W_h = _product(W_h, B)
+    dh_t, through_gates = np.zeros((B, H), x.dtype), np.empty((B, H), x.dtype)
+    blocks = _blocks(T, B)
+    da_block = np.empty((blocks[0].stop, B, 3 * H), x.dtype)
+    for block in reversed(blocks):
+        r, z, n = np.moveaxis(rzn[block], 2, 0)
         h_prev = _previous(h, h0, block)
         da_n = (1 - z) * (1 - n**2)  # the derivatives; the loop multiplies in dh_t
-        da = np.empty((3, *z.shape), x.dtype)
-        da[0] = recurrent_n * r * (1 - r)
-        da[1] = (h_prev - n) * z * (1 - z)
-        da[2] = r
-        for t in reversed(range(len(z))):
-            dh_t += dh[block][t]
-            da_n[t] *= dh_t
-            da[0, t] *= da_n[t]
-            da[1, t] *= dh_t
-            da[2, t] *= da_n[t]
-            np.multiply(dh_t, z[t], products[3])
-            np.matmul(da[:, t], W_h, out=products[:3])
-            products.sum(axis=0, out=dh_t)
-        da_rows = da.reshape(3, -1, H)
-        dW_h += np.matmul(da_rows.swapaxes(1, 2), _rows(h_prev))
-        db_h += da_rows.sum(axis=1)
-        da[2] = da_n  # on the input side no r stands before n
+        da = da_block[: len(z)]
+        da_r, da_z, da_hn = _split(da, H)
+        np.multiply(recurrent_n[block], r * (1 - r), da_r)
+        np.multiply(h_prev - n, z * (1 - z), da_z)
+        da_hn[:] = r
+        steps = zip(da, da_r, da_z, da_hn, da_n, dh[block], z, strict=True)
+        for da_t, da_r_t, da_z_t, da_hn_t, da_n_t, direct, z_t in reversed(list(steps)):
+            dh_t += direct
+            da_n_t *= dh_t
+            da_r_t *= da_n_t
+            da_z_t *= dh_t
+            da_hn_t *= da_n_t
+            dh_t *= z_t
+            times_W_h(da_t, through_gates)  # through_gates = da_t @ W_h
+            dh_t += through_gates
+        da_rows = _rows(da)
+        dW_h, db_h = da_rows.T.dot(_rows(h_prev)), da_rows.sum(axis=0)
+        da_hn[:] = da_n  # on the input side no r stands before n
         if dx is not None:
-            dx[block] = np.matmul(da_rows, W_x).sum(axis=0).reshape(dx[block].shape)
-        dW_x += np.matmul(da_rows.swapaxes(1, 2), _rows(x[block]))
-        db_x += da_rows.sum(axis=1)
-    weights = dW_x.reshape(3 * H, D), dW_h.reshape(3 * H, H)
-    return dx, dh_t, *weights, db_x.reshape(3 * H), db_h.reshape(3 * H)
+            _product(W_x, B)(da_rows, _rows(dx[block]))
+        terms = da_rows.T.dot(_rows(x[block])), dW_h, da_rows.sum(axis=0), db_h
+        sums = _add(sums, terms)
+    dW_x, dW_h, db_x, db_h = sums
+    return dx, dh_t, dW_x, dW_h, db_x, db_h
 
 
 def _same_dtype(**arrays: ArrayLike) -> list[Array]:
@@ -530,8 +548,8 @@ def _rows(a: Array) -> Array:
 
 
 def _blocks(T: int, B: int) -> list[slice]:
-    """Cut T steps into blocks of about `BLOCK_ROWS` rows."""
-    steps = max(1, BLOCK_ROWS // B)
+    """Cut T steps into blocks of equal length, of about `BLOCK_ROWS` rows each."""
+    steps = -(-T // max(1, round(T * B / BLOCK_ROWS)))
     return [slice(start, min(start + steps, T)) for start in range(0, T, steps)]
 
 
@@ -542,6 +560,54 @@ def _previous(states: Array, first: Array, block: slice) -> Array:
     return np.concatenate([first[None], states[: block.stop - 1]])
 
 
-def _per_gate_transposed(W: Array) -> Array:
-    """Return stacked weights ``(gates, H, N)`` as contiguous ``(gates, N, H)``."""
-    return W.swapaxes(1, 2).copy()
+def _add(sums: list[Array], terms: Iterable[Array]) -> list[Array]:
+    """Add a block's terms to the sums in place; the terms of the first block become the sums."""
+    if not sums:
+        return list(terms)
+    for total, term in zip(sums, terms, strict=True):
+        total += term
+    return sums
+
+
+def _split(a: Array, H: int) -> list[Array]:
+    """Return views of the gates' parts of the last axis, H wide each."""
+    return [a[..., start : start + H] for start in range(0, a.shape[-1], H)]
+
+
+def _product(W: Array, B: int) -> Callable[[Array, Array], object]:
+    """Return a function that writes ``h @ W`` into its second argument, as fast as it can.
+
+    `h` has B rows or a multiple of B. The result is that of ``h.dot(W, out)``. The products of a
+    time step have few rows, and OpenBLAS spends a quarter of their time on copying both factors
+    into the order that suits its large products. It leaves this out for products of at most 10⁶
+    multiplications where the processor has AVX-512, so there we cut `W` into groups of columns,
+    and `h` into groups of rows, until each piece is that small. Elsewhere pieces would be slower.
+    """
+    K, N = W.shape
+    columns = _divisor(N, 64)
+    rows = _divisor(B, SMALL_PRODUCT // (columns * K))
+    if B * K * N <= SMALL_PRODUCT or rows < 4 or columns < 16 or not _small_products_are_fast():
+        contiguous = np.ascontiguousarray(W)
+        return lambda h, out: h.dot(contiguous, out)
+    pieces = W.T.reshape(-1, 1, columns, K).swapaxes(2, 3).copy()  # (N/columns, 1, K, columns)
+
+    def times_pieces(h: Array, out: Array) -> None:
+        grid = out.reshape(-1, rows, N // columns, columns).transpose(2, 0, 1, 3)
+        np.matmul(h.reshape(-1, rows, K), pieces, out=grid)
+
+    return times_pieces
+
+
+def _divisor(n: int, limit: int) -> int:
+    """Return the largest divisor of `n` that is at most `limit`, and at least 1."""
+    return max((d for d in range(1, min(n, limit) + 1) if n % d == 0), default=1)
+
+
+@cache
+def _small_products_are_fast() -> bool:
+    """Return whether NumPy multiplies with OpenBLAS on a processor that has AVX-512."""
+    build = np.show_config(mode="dicts")
+    simd = build["SIMD Extensions"]
+    names = {"X86_V4", "AVX512_SKX"}  # NumPy's newer and older name
+    blas = str(build["Build Dependencies"]["blas"]["name"])
+    return "openblas" in blas and not names.isdisjoint([*simd["baseline"], *simd.get("found", [])])

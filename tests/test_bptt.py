@@ -72,6 +72,28 @@ def test_fused_blocks_join_without_a_seam(rng, monkeypatch):
             np.testing.assert_allclose(ours, theirs, atol=1e-11)
 
 
+@pytest.mark.parametrize("B", [1, 4, 6, 7, 8], ids="B={}".format)
+def test_products_in_pieces_are_the_same_products(rng, monkeypatch, B):
+    K, N = 9, 48
+    a, W, W_T = rng.normal(size=(5 * B, K)), rng.normal(size=(K, N)), rng.normal(size=(N, K)).T
+    monkeypatch.setattr(fused, "_small_products_are_fast", lambda: True)
+    for limit in (1, 4 * 48 * K, 10**6):
+        monkeypatch.setattr(fused, "SMALL_PRODUCT", limit)
+        for factor in (W, W_T):
+            out = np.full((5 * B, N), np.nan)
+            fused._product(factor, B)(a, out)
+            np.testing.assert_allclose(out, a @ factor, atol=1e-13)
+
+
+def test_a_network_computed_in_pieces_agrees_with_the_plain_one(rng, monkeypatch):
+    case = problem(rng, T=5, B=8, D=6, H=32)
+    expected = gradients(bptt, *case)
+    monkeypatch.setattr(fused, "_small_products_are_fast", lambda: True)
+    monkeypatch.setattr(fused, "SMALL_PRODUCT", 32 * 32 * 4)
+    for ours, theirs in zip(gradients(fused, *case), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-11)
+
+
 def test_step_backward_by_finite_differences(rng):
     x, h0, W_xh, W_hh, b_h, dh = problem(rng)
     args = [x[0], h0, W_xh, W_hh, b_h]

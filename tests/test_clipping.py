@@ -47,6 +47,24 @@ def test_global_norm_agrees_with_torch(grads, max_norm):
         np.testing.assert_allclose(g, p.grad, rtol=2e-6 / min(max(norm.item(), 1e-6), 1), atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e154, 1e200, 1e307])
+def test_entries_whose_squares_leave_the_range_are_clipped_right(size):
+    grads = {"W": np.array([[3.0, 0.0]]) * size, "b": np.array([4.0]) * size}
+    np.testing.assert_allclose(global_norm(grads), 5 * size, rtol=1e-15)
+    clipped, norm = clip_by_global_norm(grads, 2.5 * size)
+    np.testing.assert_allclose(norm, 5 * size, rtol=1e-15)
+    np.testing.assert_allclose(clipped["W"], [[1.5 * size, 0.0]], rtol=1e-15)
+    np.testing.assert_allclose(clipped["b"], [2 * size], rtol=1e-15)
+
+
+def test_the_norm_of_what_is_not_finite_or_not_there():
+    assert global_norm({"W": np.array([1.0, np.inf])}) == np.inf
+    assert np.isnan(global_norm({"W": np.array([np.inf]), "b": np.array([np.nan])}))
+    assert global_norm({}) == global_norm({"W": np.zeros((0, 2)), "b": np.zeros(1)}) == 0.0
+    with pytest.raises(ValueError, match="exceeds the range"):
+        clip_by_global_norm({"W": np.full(9, 1.7e308)}, 1.0)
+
+
 @given(grads=gradients, max_norm=limits)
 @settings(max_examples=100, deadline=None)
 def test_clipping_by_global_norm_keeps_direction_and_limit(grads, max_norm):
