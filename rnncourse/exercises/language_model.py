@@ -393,13 +393,15 @@ def _batch_of(rng, logits, shift=-3.0):
 
     Both orders are far from sorted, so that a place in the order is not taken for a token.
     """
-    while True:
+    falling = np.sort(_softmax(logits / 2))[::-1]
+    far = 0.4 * (falling[0] - falling[-1])
+    for _ in range(1000):
         first = rng.permutation(logits)
         second = np.roll(first, 1 + rng.integers(len(logits) - 1))
-        falling = np.sort(_softmax(logits / 2))[::-1]
         rows = [_softmax(row / 2) for row in (first, second)]
-        if all(np.abs(p - q).max() > 0.1 for p in rows for q in (falling, falling[::-1])):
-            return np.tile([first, second + shift], (ROWS, 1))
+        if all(np.abs(p - q).max() > far for p in rows for q in (falling, falling[::-1])):
+            break
+    return np.tile([first, second + shift], (ROWS, 1))
 
 
 def _generator(rng):
