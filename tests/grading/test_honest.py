@@ -380,3 +380,119 @@ def test_random_numbers_differ_between_runs() -> None:
         return str(run(cells)[0]["outputs"])
 
     assert draw() != draw()
+
+
+NET = (
+    "import torch\nfrom torch import nn\nclass Net(nn.Module):\n"
+    "    def __init__(self):\n        super().__init__()\n        self.a = nn.Linear(3, 2)\n"
+    "    def forward(self, x): return torch.tanh(self.a(x))\n"
+    "def act(x): return torch.tanh(x)\n"
+    "def noise(n): return torch.randn(n)"
+)
+GRADIENTS = {
+    "of-parameters": "net = Net()\nnet(torch.ones(4, 3)).pow(2).mean().backward()\n"
+    "want = net.state_dict()['a.weight'].clone().requires_grad_()\n"
+    "torch.tanh(torch.ones(4, 3) @ want.T + net.a.bias).pow(2).mean().backward()\n"
+    "assert torch.allclose(net.a.weight.grad, want.grad)",
+    "of-arguments": "x = torch.randn(3, requires_grad=True)\nact(x).sum().backward()\n"
+    "assert torch.allclose(x.grad, 1 - torch.tanh(x) ** 2)",
+    "checked": "x = torch.randn(3, dtype=torch.float64, requires_grad=True)\n"
+    "assert torch.autograd.gradcheck(act, x)",
+    "with-optimiser": "net = Net()\noptimiser = torch.optim.SGD(net.parameters(), lr=0.5)\n"
+    "losses = []\nfor _ in range(20):\n    optimiser.zero_grad()\n"
+    "    loss = (net(torch.ones(4, 3)) - 0.5).pow(2).mean()\n    loss.backward()\n"
+    "    optimiser.step()\n    losses.append(loss.item())\nassert losses[-1] < 0.1 * losses[0]",
+    "through-two-functions": "x = torch.ones(3, requires_grad=True)\nact(act(x)).sum().backward()\n"
+    "y = torch.tanh(torch.ones(3))\nwant = (1 - torch.tanh(y) ** 2) * (1 - y ** 2)\n"
+    "assert torch.allclose(x.grad, want)",
+    "changed-in-place": "net = Net()\nnn.init.constant_(net.a.weight, 0.0)\n"
+    "net.a.bias.data.fill_(1.0)\nassert torch.allclose(net(torch.ones(1, 3)), torch.tanh(torch.ones(1)))",
+    "loaded": "net = Net()\nnet.load_state_dict({k: v * 0 for k, v in net.state_dict().items()})\n"
+    "assert net(torch.ones(1, 3)).abs().sum() == 0 and isinstance(net, nn.Module)",
+    "seeded": "torch.manual_seed(0)\na = noise(3)\ntorch.manual_seed(0)\nassert torch.equal(a, torch.randn(3))",
+}
+
+
+def test_gradients_cross() -> None:
+    pytest.importorskip("torch")
+    cells = [student(NET), *map(check, GRADIENTS.values())]
+    results = run(*cells, plain="import torch\nfrom torch import nn", torch=True)
+    failed = {
+        name: result["error"]
+        for name, result in zip(GRADIENTS, results[1:], strict=True)
+        if not result["passed"]
+    }
+    assert not failed
+
+
+def test_an_optimiser_of_the_test_stays_there_and_says_so() -> None:
+    pytest.importorskip("torch")
+    answer = NET + "\ndef train(optimiser): optimiser.step()"
+    test = "train(torch.optim.SGD(Net().parameters(), lr=1.0))"
+    result = verdict(answer, test, plain="import torch", torch=True)
+    assert "a SGD of the test cannot be passed" in result["error"]["text"]
+
+
+def test_global_generators_are_seeded_by_the_test() -> None:
+    answer = (
+        "import random, numpy as np\ndef f(n): return np.random.randn(n)\n"
+        "def g(): return random.random()"
+    )
+    test = (
+        "import random\nnp.random.seed(3)\na, b = f(4), f(4)\nnp.random.seed(3)\n"
+        "assert np.allclose(np.r_[a, b], np.random.randn(8))\n"
+        "random.seed(1)\nu = g()\nrandom.seed(1)\nassert u == random.random()"
+    )
+    assert verdict(answer, test)["passed"]
+
+
+def test_files_beside_the_notebook_can_be_read_and_imported() -> None:
+    files = {"helper.py": b"def twice(x):\n    return 2 * x\n", "data/x.txt": b"1 2 3\n"}
+    cells = (
+        student(
+            "from helper import twice\nX = np.loadtxt('data/x.txt')\ndef f(x): return twice(x)"
+        ),
+        check("from helper import twice\nassert f(4) == twice(4)\nassert (f(X) == 2 * X).all()"),
+    )
+    plain = "import numpy as np\fX = np.loadtxt('data/x.txt')"
+    profile = Profile(("numpy",), files=tuple(files.items()), limits=LIMITS)
+    result = grade_task(
+        Task((student("import numpy as np"), *cells), plain, ("f",), files, profile)
+    )
+    assert result[-1]["passed"], result
+
+
+def test_what_the_course_defines_is_never_fetched_from_the_submission() -> None:
+    plain = "import numpy as np\fX = np.loadtxt('missing.txt')"
+    forged = student("X = [1.0]\nh = 3.0\ndef f(x): return 1 / 0")
+    profile = Profile(("numpy",), limits=LIMITS)
+    results = grade_task(
+        Task(
+            (forged, *map(check, ("assert len(X) == 1", "h = f(2)", "assert h == 3.0"))),
+            plain,
+            ("f",),
+            {},
+            profile,
+        )
+    )
+    assert [result["passed"] for result in results] == [False] * 4
+    assert "the course's own cell fails here (FileNotFoundError" in results[1]["error"]["text"]
+
+
+def test_a_test_may_bind_a_name_of_the_submission_anew() -> None:
+    results = run(
+        student("alpha = [1, 2]"),
+        check("alpha = np.asarray(alpha)\nassert alpha.sum() == 3"),
+        check("assert alpha.shape == (2,)"),
+    )
+    assert [result["passed"] for result in results[1:]] == [True, True], results
+
+
+def test_a_crowd_steps_back() -> None:
+    source = (
+        "import os, threading, time\nstop = threading.Event()\n"
+        "threads = [threading.Thread(target=stop.wait) for _ in range(20)]\n"
+        "for t in threads: t.start()\ntime.sleep(0.5)\n"
+        "print('nice', os.getpriority(os.PRIO_PROCESS, 0))\nstop.set()"
+    )
+    assert "nice 19" in str(run(student(source))[0]["outputs"])

@@ -280,3 +280,19 @@ def test_broken_notebook_is_for_review_until_it_is_not(tmp_path: Path) -> None:
     rows = [row for row in gradebook(course) if row[0] == "s01"]
     assert not any(row[9] for row in rows)
     assert not any("Not graded" in (row[7] or "") for row in rows)
+
+
+def test_folders_that_no_student_can_be_called_after(tmp_path: Path) -> None:
+    course = make(tmp_path / "course", STUDENTS[:2])
+    names = [b"zo\xeb", b"\x1b[2Jred", b"<script>alert(1)<", "\u202efdp".encode(), b"x" * 240]
+    for name in names:
+        folder = os.fsencode(course.root / "submitted") + b"/" + name + b"/ps"
+        os.makedirs(folder)
+        with open(folder + b"/ps.ipynb", "wb") as handle:
+            handle.write(b"{}")
+    result = course.grade(check=False)
+    assert result.returncode == 1
+    assert result.stdout.count("rename the folder") == len(names)
+    assert "\x1b" not in result.stdout and "\u202e" not in result.stdout
+    assert "2 graded" in result.stdout
+    assert course.marks("s00")["test_mean"] == 5

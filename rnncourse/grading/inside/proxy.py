@@ -8,6 +8,7 @@ expected value over and believe the answer.
 from __future__ import annotations
 
 import builtins
+import functools
 import inspect
 import socket
 import sys
@@ -19,6 +20,7 @@ from . import wire
 OUTPUT_LIMIT = 128 << 10
 MAX_ITEMS = 100_000
 MAX_CALLBACKS = 1_000_000
+MAX_COPIES = 200
 # Methods that would be given the expected value and asked whether the answer is right.
 _VERDICTS = frozenset(
     """
@@ -27,6 +29,7 @@ _VERDICTS = frozenset(
     """.split()  # noqa: SIM905 - one word per method reads better than a quoted list
 )
 _TORCH_MODULE = "torch.nn.modules.module.Module"
+_RUNS_CODE = frozenset({"call", "call_back_arguments", "get", "item", "method", "next", "operator"})
 _OPEN_DUNDERS = frozenset({"__name__", "__qualname__"})
 
 
@@ -73,6 +76,12 @@ class Session:
         self._callback_calls = 0
         self._proxies: dict[int, Remote] = {}
         self._output_size = 0
+        self._copies: list[list[Any]] = []
+        self._seeds: dict[str, Callable[[], Any]] = {}
+
+    def seed(self, name: str, state: Callable[[], Any]) -> None:
+        """Before the submitted code runs next, give its global generator `name` this state."""
+        self._seeds[name] = state
 
     def new_cell(self, deadline: float) -> None:
         """Forget the outputs and callbacks of the cell before."""
@@ -83,6 +92,37 @@ class Session:
         self._output_size = 0
         self._callbacks = []
         self._callback_calls = 0
+        self._copies = []
+
+    def follow(self, tensor: Any, number: int) -> None:
+        """Note the copy of a parameter: what the test makes of it, the parameter becomes."""
+        del self._copies[:-MAX_COPIES]
+        self._copies.append([tensor, number, tensor.detach().clone()])
+
+    def _write_back(self) -> None:
+        changes = []
+        for entry in self._copies:
+            tensor, number, before = entry
+            if not bool((tensor.detach() == before).all()):
+                entry[2] = tensor.detach().clone()
+                changes.append([number, entry[2]])
+        if changes:
+            self.request("assign", changes)
+
+    def differentiate(self, number: int, gradient: Any) -> Any:
+        """Go backward through the submitted code, and give copies of parameters their gradients."""
+        self._write_back()
+        copies = [(tensor, index) for tensor, index, _ in self._copies]
+        cleared = [i for tensor, i in copies if tensor.grad is None or not tensor.grad.any()]
+        answer = self.request("backward", number, gradient, [i for _, i in copies], cleared)
+        if type(answer) is not list or [type(part) for part in answer] != [list, list]:
+            raise wire.ProtocolError("not gradients")
+        found, gradients = answer
+        for (tensor, _), value in zip(copies, gradients, strict=False):
+            if value is not None and getattr(value, "shape", None) != tensor.shape:
+                raise wire.ProtocolError("not gradients")
+            tensor.grad = value
+        return found
 
     def close(self) -> None:
         """Hang up."""
@@ -112,7 +152,13 @@ class Session:
         """
         if self.ended is not None:
             raise self.ended
-        encoder = wire.Encoder(self._keep)
+        if self._seeds and op in _RUNS_CODE:
+            states = {name: state() for name, state in self._seeds.items()}
+            self._seeds = {}
+            self.request("seed", states)
+        if self._copies and op in _RUNS_CODE:
+            self._write_back()
+        encoder = _Encoder(self._keep)
         message = {"op": op, "arguments": encoder.encode(list(arguments))}
         try:
             reply, buffers = self._exchange(message, encoder.buffers)
@@ -123,7 +169,7 @@ class Session:
         except (EOFError, OSError):
             self._end("crash", "the submitted code ended its own process")
         try:
-            return self._conclude(reply, buffers)
+            return self._conclude(reply, buffers, encoder.leaves)
         except wire.ProtocolError as error:
             self._end("protocol", f"the submitted code's answer is not usable: {error}")
 
@@ -148,13 +194,13 @@ class Session:
         self._connection.socket.close()
         raise self.ended from None
 
-    def _conclude(self, reply: dict[str, Any], buffers: list[bytes]) -> Any:
+    def _conclude(self, reply: dict[str, Any], buffers: list[bytes], leaves: list[Any]) -> Any:
         self._take_outputs(reply.get("outputs"))
         if "error" in reply:
             raise self._exception(reply["error"])
         if "value" not in reply:
             raise wire.ProtocolError("not a reply")
-        return _Decoder(buffers, self._resolve).decode(reply["value"])
+        return _Decoder(buffers, self, leaves).decode(reply["value"])
 
     def _take_outputs(self, outputs: Any) -> None:
         if type(outputs) is not list:
@@ -203,7 +249,7 @@ class Session:
             raise wire.ProtocolError("no such function")
         if self._callback_calls > MAX_CALLBACKS:
             raise wire.ProtocolError("too many calls of the test's function")
-        arguments = _Decoder(buffers, self._resolve).decode(reply.get("arguments"))
+        arguments = _Decoder(buffers, self, []).decode(reply.get("arguments"))
         if type(arguments) is not tuple or len(arguments) != 2:
             raise wire.ProtocolError("not a call")
         args, kwargs = arguments
@@ -233,7 +279,7 @@ class Session:
         name = type(value).__name__
         raise TypeError(f"a {name} of the test cannot be passed to the submitted code")
 
-    def _resolve(self, node: list[Any]) -> Any:
+    def resolve(self, node: list[Any]) -> Any:
         own = node[0] == "callback" and len(node) == 2 and type(node[1]) is int
         if own and 0 <= node[1] < len(self._callbacks):
             return self._callbacks[node[1]]
@@ -252,11 +298,78 @@ class Session:
         return self._proxies[number]
 
 
+class _Encoder(wire.Encoder):
+    """Notes the tensors for which the test may ask gradients."""
+
+    def __init__(self, fallback: wire.Fallback) -> None:
+        super().__init__(fallback)
+        self.leaves: list[Any] = []
+
+    def _tensor(self, torch: Any, value: Any) -> wire.Node:
+        node = super()._tensor(torch, value)
+        if node[0] == "tensor" and value.requires_grad:
+            self.leaves.append(value)
+        return node
+
+
 class _Decoder(wire.Decoder):
-    """Keeps a field of a named tuple from judging the test's values, as `Remote` does."""
+    """Makes proxies, and tensors whose gradients are computed in the other process.
+
+    A field of a named tuple may not judge the test's values, as an attribute of a `Remote` may not.
+    """
+
+    def __init__(self, buffers: list[bytes], session: Session, leaves: list[Any]) -> None:
+        super().__init__(buffers, self._resolve_here)
+        self._session, self._leaves = session, leaves
+
+    def _resolve_here(self, node: list[Any]) -> Any:
+        if node[0] != "graph":
+            return self._session.resolve(node)
+        torch = sys.modules.get("torch")
+        _, number, leaf, plain, grad = self._exactly(node, 5)
+        if torch is None or type(number) is not int or type(leaf) is not bool:
+            raise wire.ProtocolError("not a tensor")
+        tensor = self._plain_tensor(plain)
+        if not leaf:
+            anchor = torch.zeros((), requires_grad=True)
+            facts = (self._session, number, tensor.detach(), anchor, *self._leaves)
+            return _bridge(torch).apply(*facts)
+        if grad is not None:
+            tensor.grad = self._plain_tensor(grad).detach()
+        self._session.follow(tensor, number)
+        return tensor
+
+    def _plain_tensor(self, node: Any) -> Any:
+        if type(node) is not list or not node or node[0] != "tensor":
+            raise wire.ProtocolError("not a tensor")
+        return self._tensor(*self._exactly(node[1:], 4))
 
     def _member(self, name: str, value: Any) -> Any:
         return _Verdict(value, name) if name in _VERDICTS and type(value) is Remote else value
+
+
+@functools.cache
+def _bridge(torch: Any) -> Any:
+    """The step of automatic differentiation that leads into the submitted code's process."""
+
+    class Bridge(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
+        @staticmethod
+        def forward(ctx: Any, session: Session, number: int, value: Any, *leaves: Any) -> Any:
+            ctx.session, ctx.number = session, number
+            ctx.shapes = [leaf.shape for leaf in leaves[1:]]
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            found = ctx.session.differentiate(ctx.number, gradient.detach())
+            if type(found) is not list or len(found) != len(ctx.shapes):
+                raise wire.ProtocolError("not gradients")
+            for value, shape in zip(found, ctx.shapes, strict=True):
+                if value is not None and getattr(value, "shape", None) != shape:
+                    raise wire.ProtocolError("not gradients")
+            return (None, None, None, None, *found)
+
+    return Bridge
 
 
 def _inside(proxy: Remote) -> tuple[Session, int, str, str, str, tuple[str, ...]]:

@@ -160,9 +160,44 @@ class _Callback:
         return self._runner.call_back(self._number, args, kwargs)
 
 
+class _Encoder(wire.Encoder):
+    """Keeps the graph of a tensor here, and says under which number."""
+
+    def __init__(self, runner: _Runner, leaves: list[Any]) -> None:
+        super().__init__(runner.keep)
+        self._graphs, self._leaves = runner.graphs, leaves
+
+    def _tensor(self, torch: Any, value: Any) -> wire.Node:
+        node = super()._tensor(torch, value)
+        if node[0] != "tensor" or not value.requires_grad:
+            return node
+        leaf = value.is_leaf and not any(value is leaf for leaf in self._leaves)
+        grad = None
+        if leaf and value.grad is not None:
+            grad = super()._tensor(torch, value.grad.detach())
+        number = len(self._graphs)
+        self._graphs.append((value, self._leaves))
+        return ["graph", number, leaf, node, grad]
+
+
+class _Decoder(wire.Decoder):
+    """Notes the tensors through which gradients go back to the test."""
+
+    def __init__(self, buffers: list[bytes], resolve: wire.Resolver) -> None:
+        super().__init__(buffers, resolve)
+        self.leaves: list[Any] = []
+
+    def _tensor(self, name: Any, listed: Any, index: Any, gradient: Any) -> Any:
+        tensor = super()._tensor(name, listed, index, gradient)
+        if tensor.requires_grad:
+            self.leaves.append(tensor)
+        return tensor
+
+
 class _Runner:
     def __init__(self, connection: wire.Connection) -> None:
         self._connection = connection
+        self.graphs: list[tuple[Any, list[Any]]] = []
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
 
@@ -175,14 +210,15 @@ class _Runner:
             self._answer(header, buffers)
 
     def _answer(self, header: Any, buffers: list[bytes]) -> None:
-        encoder = wire.Encoder(self._keep)
         reply: dict[str, Any]
+        decoder = _Decoder(buffers, self._resolve)
+        encoder: wire.Encoder = _Encoder(self, decoder.leaves)
         try:
-            arguments = wire.Decoder(buffers, self._resolve).decode(header["arguments"])
+            arguments = decoder.decode(header["arguments"])
             operation = getattr(self, "do_" + header["op"])
             reply = {"value": encoder.encode(operation(*arguments))}
         except BaseException as error:
-            encoder = wire.Encoder(self._keep)
+            encoder = wire.Encoder(self.keep)
             reply = {"error": _describe(error)}
         reply["outputs"] = _record.taken()
         try:
@@ -191,7 +227,7 @@ class _Runner:
             self._connection.send({"error": _describe(error), "outputs": []})
 
     def call_back(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        encoder = wire.Encoder(self._keep)
+        encoder = wire.Encoder(self.keep)
         node = encoder.encode((args, kwargs))
         self._connection.send({"callback": number, "arguments": node}, encoder.buffers)
         header, buffers = self._connection.receive()
@@ -200,7 +236,7 @@ class _Runner:
             raise kind(header.get("text", ""))
         return wire.Decoder(buffers, self._resolve).decode(header["value"])
 
-    def _keep(self, value: Any) -> list[Any]:
+    def keep(self, value: Any) -> list[Any]:
         """Give a number to something that stays here, and say what it is."""
         number = self._numbers.get(id(value))
         if number is None:
@@ -257,6 +293,33 @@ class _Runner:
         self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         return target(*args, **kwargs), args, kwargs
+
+    def do_seed(self, states: dict[str, Any]) -> None:
+        import random
+
+        if "numpy" in states:
+            sys.modules["numpy"].random.set_state(states["numpy"])
+        if "random" in states:
+            random.setstate(states["random"])
+        if "torch" in states and "torch" in sys.modules:
+            sys.modules["torch"].set_rng_state(states["torch"])
+
+    def do_backward(
+        self, number: int, gradient: Any, copied: list[int], cleared: list[int]
+    ) -> list[list[Any]]:
+        value, leaves = self.graphs[number]
+        parameters = [self.graphs[index][0] for index in copied]
+        for tensor in (*leaves, *(self.graphs[index][0] for index in cleared)):
+            tensor.grad = None
+        value.backward(gradient, retain_graph=True)
+        return [
+            [None if tensor.grad is None else tensor.grad.detach() for tensor in tensors]
+            for tensors in (leaves, parameters)
+        ]
+
+    def do_assign(self, changes: list[list[Any]]) -> None:
+        for number, value in changes:
+            self.graphs[number][0].data.copy_(value)
 
     def do_get(self, target: Any, name: str) -> Any:
         return getattr(target, name)

@@ -10,15 +10,20 @@ import array
 import ast
 import builtins
 import contextlib
+import functools
 import io
 import numbers
+import random
 import re
 import signal
 import socket
+import sys
 import time
 import types
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from . import wire
 from .proxy import Remote, Session, SessionEnded, StudentError, kind_of
@@ -70,6 +75,7 @@ class _Grading:
         self._namespace: dict[str, Any] = {"__builtins__": builtins, "__name__": "__main__"}
         self._borrowed: dict[str, Any] = {}
         self._bound: set[str] = set()
+        self._rebound: set[str] = set()
         self._ours: set[str] = set()
         self._worked: list[str] = []
         self._respawns = 0
@@ -138,6 +144,7 @@ class _Grading:
 
     def _student_cell(self, cell: dict[str, Any], session: Session) -> dict[str, Any]:
         source = cell["source"]
+        self._rebound -= _names_in(source)
         result: dict[str, Any] = {"passed": False, "error": None}
         try:
             session.request("run", source)
@@ -167,7 +174,9 @@ class _Grading:
         """
         with contextlib.suppress(SyntaxError):
             for statement in ast.parse(_without_magics(source)).body:
-                self._ours |= _bound_names(statement) - self._answers
+                bound = _bound_names(statement)
+                self._ours |= bound - self._answers
+                self._rebound |= bound & self._answers
 
     def _test(self, cell: dict[str, Any], session: Session) -> dict[str, Any]:
         source = cell["source"]
@@ -179,7 +188,7 @@ class _Grading:
         assert session.deadline is not None
         signal.setitimer(signal.ITIMER_REAL, max(0.01, session.deadline - time.monotonic() + 1))
         try:
-            with _captured() as buffer:
+            with _captured() as buffer, _seeds_shared(session):
                 tree = ast.parse(_without_magics(source), _TEST_FILE)
                 self._borrow(tree, session)
                 for number, statement in enumerate(tree.body):
@@ -305,7 +314,7 @@ class _Grading:
         wanted = sorted(
             name
             for name in used
-            if name in self._answers
+            if (name in self._answers and not (name in self._rebound and name in self._namespace))
             or (name not in foreign and name not in self._namespace and not hasattr(builtins, name))
         )
         if not wanted:
@@ -402,6 +411,11 @@ def _bound_names(statement: ast.stmt) -> set[str]:
     }
 
 
+def _names_in(source: str) -> set[str]:
+    """All words of a cell, one of which it may bind."""
+    return set(re.findall(r"\w+", source))
+
+
 def _without_magics(source: str) -> str:
     if source.lstrip().startswith("%%"):
         source = "# " + source.lstrip()
@@ -410,6 +424,35 @@ def _without_magics(source: str) -> str:
     except SyntaxError:
         return _MAGIC.sub(r"\1pass", source)
     return source
+
+
+@contextlib.contextmanager
+def _seeds_shared(session: Session) -> Iterator[None]:
+    """Carry over what a test seeds: to it, the global generators are those of the submission."""
+    places: list[tuple[Any, str, str, Any]] = [
+        (random, "seed", "random", random.getstate),
+        (np.random, "seed", "numpy", np.random.get_state),
+    ]
+    if (torch := sys.modules.get("torch")) is not None:
+        places.append((torch, "manual_seed", "torch", torch.get_rng_state))
+    originals = [(place, name, getattr(place, name)) for place, name, _, _ in places]
+
+    def sharing(original: Any, generator: str, state: Any) -> Any:
+        @functools.wraps(original)
+        def seed(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            session.seed(generator, state)
+            return result
+
+        return seed
+
+    for place, name, generator, state in places:
+        setattr(place, name, sharing(getattr(place, name), generator, state))
+    try:
+        yield
+    finally:
+        for place, name, original in originals:
+            setattr(place, name, original)
 
 
 @contextlib.contextmanager

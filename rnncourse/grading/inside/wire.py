@@ -11,6 +11,7 @@ Nodes are JSON scalars, or a list whose first item names the kind::
     ["list", [...]]  ["tuple", [...]]  ["set", [...]]  ["dict", [[key, value], ...]]
     ["array", dtype, shape, buffer]   a numeric array; ["scalar", dtype, buffer] a NumPy scalar
     ["remote", ...]  ["callback", n]  things that stay where they are, left to the two runners
+    ["graph", ...]                    a tensor whose gradients lead back into the other process
 """
 
 from __future__ import annotations
