@@ -36,7 +36,8 @@ def gate_and_gradient(params: dict[str, Array], seed: int) -> dict[str, float]:
     shown = lstm_gates(x[0], zero, **p)[3] * (1 - np.tanh(c[0]) ** 2)  # dh/dc after the symbol
     norms = []
     for b in range(8):
-        dh, dc = np.zeros((UNITS, UNITS)), np.eye(UNITS)  # one row for each unit of the last cell
+        dh: Array = np.zeros((UNITS, UNITS))
+        dc: Array = np.eye(UNITS)  # one row for each unit of the last cell
         for t in reversed(range(1, DELAY + 1)):
             before = (np.tile(a[b], (UNITS, 1)) for a in (x[t], h[t - 1], c[t - 1]))
             _, dh, dc, *_ = lstm_step_backward(dh, dc, *before, **p)
