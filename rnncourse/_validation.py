@@ -30,16 +30,24 @@ def as_float(name: str, value: ArrayLike) -> Array:
     Raises
     ------
     TypeError
-        If `value` is not an array of real numbers.
+        If `value` does not hold real numbers.
+    ValueError
+        If it is a nested sequence whose rows differ in length.
 
     Examples
     --------
     >>> as_float("x", [1, 2]).dtype
     dtype('float64')
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is no array: {error}") from None
     if array.dtype in FLOATS:
         return array
+    native = array.dtype.newbyteorder("=")
+    if native in FLOATS:
+        return array.astype(native)
     if array.dtype.kind in "iub":
         return array.astype(np.float64)
     raise TypeError(
@@ -141,7 +149,7 @@ def check_shapes(**arrays: tuple[Any, str]) -> dict[str, int]:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raise ``ValueError`` unless `value` is a positive finite number.
+    """Raise ``ValueError`` unless `value` is a positive finite number, ``TypeError`` if it is none.
 
     Examples
     --------
@@ -150,6 +158,8 @@ def check_positive(name: str, value: float) -> None:
         ...
     ValueError: max_norm must be positive and finite, but it is -1.0
     """
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number, but it is {value!r}")
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be positive and finite, but it is {value}")
 

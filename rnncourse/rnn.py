@@ -208,6 +208,8 @@ def valid_tokens(
     (array([0, 0]), array([1., 0.]))
     """
     labels = np.asarray(targets)
+    if logits.ndim < 1 or logits.shape[-1] == 0:
+        raise ValueError(f"logits has shape {logits.shape}, expected (..., V) with V >= 1")
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"targets has shape {labels.shape}, expected {logits.shape[:-1]}: "

@@ -232,3 +232,9 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("shape", [(), (2, 0)])
+def test_logits_without_classes_are_refused(shape):
+    with pytest.raises(ValueError, match="logits has shape"):
+        rnn.cross_entropy(np.zeros(shape), np.zeros(shape[:-1], int))

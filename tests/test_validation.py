@@ -76,3 +76,26 @@ def test_check_finite_names_the_array():
     check_finite("grads", {"W": np.ones(2)})
     with pytest.raises(ValueError, match=r"grads\['b'\] holds NaN or infinity in 2 of 3"):
         check_finite("grads", {"W": np.ones(2), "b": np.array([1.0, np.inf, np.nan])})
+
+
+def test_ragged_input_is_named():
+    with pytest.raises(ValueError, match="x is no array"):
+        as_float("x", [[1.0, 2.0], [3.0]])
+
+
+def test_foreign_byte_order_becomes_native():
+    array = as_float("x", np.array([1.0, 2.0], ">f4"))
+    assert array.dtype == np.float32
+    assert array.dtype.isnative
+    np.testing.assert_array_equal(array, [1, 2])
+
+
+@pytest.mark.parametrize("value", ["1", None, [1.0], 1j])
+def test_what_is_no_number_is_a_type_error(value):
+    with pytest.raises(TypeError, match="max_norm must be a number"):
+        check_positive("max_norm", value)
+
+
+@pytest.mark.parametrize("value", [1, np.float32(0.5), np.array(2.0)])
+def test_every_kind_of_real_number_passes(value):
+    check_positive("max_norm", value)
