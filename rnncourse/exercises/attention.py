@@ -55,6 +55,8 @@ def _attention_cases(rng, s):
     mask = rng.random((s.T, s.B)) < 0.5
     mask[0], mask[-1], mask[1, 0] = False, True, True
     yield Case((q, K, V, mask), "the mask has holes")
+    K = 1 + np.rint(16 * np.abs(K)) / 16
+    yield Case((-1000 * (1 + np.rint(np.abs(q))), K, V, mask), "all scores are below -1000")
 
 
 dot_attention = Exercise(

@@ -34,6 +34,17 @@ def _batch(rng, s):
     return _params(rng, s), normal(rng, s.T, s.B, s.D), rng.integers(s.V, size=s.B)
 
 
+def _two_steps(rng, s):
+    yield Case(_batch(rng, type(s)(**{**vars(s), "T": 2})), "two steps")
+
+
+def _norm_cases(rng, s):
+    yield from _two_steps(rng, s)
+    params, x, targets = _batch(rng, type(s)(**{**vars(s), "T": 8}))
+    params["W_hh"] *= 0.1
+    yield Case((params, x, targets), "the gradient vanishes")
+
+
 def _states(params, x):
     h0 = np.zeros((x.shape[1], len(params["b_h"])))
     return h0, rnn.rnn_forward(x, h0, params["W_xh"], params["W_hh"], params["b_h"])
@@ -63,6 +74,7 @@ last_step_gradients = Exercise(
     axes={"params": "", "x": "T B D", "targets": "B"},
     returns=("loss", "grads"),
     draw=_batch,
+    special=_two_steps,
 )
 
 
@@ -269,6 +281,7 @@ state_gradient_norms = Exercise(
     axes={"params": "", "x": "T B D", "targets": "B"},
     returns=("norms: T",),
     draw=_batch,
+    special=_norm_cases,
     atol=1e-8,
 )
 
@@ -435,6 +448,8 @@ def _diagnose_cases(rng, s):
     yield Case((_path(rng, 20, 0.97), 0.1), "a slow fall that adds up")
     yield Case((_path(rng, 20, 1.03), 0.1), "a slow growth that adds up")
     yield Case((_path(rng, 20, 1.001), 0.1), "norms stay")
+    yield Case((_path(rng, 6, 1.38), 0.3), "growth with a large tolerance")
+    yield Case((_path(rng, 6, 0.73), 0.3), "a fall with a large tolerance")
     yield Case((np.array([0.84, 1.0]), 0.1), "two steps, shrinking")
     yield Case((np.array([1.16, 1.0]), 0.1), "two steps, growing")
     yield Case((1e-3 * _path(rng, 12, 0.99), 0.1), "small norms that stay")

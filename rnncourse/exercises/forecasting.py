@@ -628,6 +628,7 @@ def _naive_cases(rng, s):
     yield Case((normal(rng, 6), 3, 1), "m = 1")
     yield Case((normal(rng, 5), 7, 5), "the past is a single season")
     yield Case((normal(rng, 10, s.D), 5, 3), "a series of vectors")
+    yield Case((normal(rng, 9), 1, 3), "one step ahead")
 
 
 seasonal_naive = Exercise(
@@ -1023,6 +1024,7 @@ def _pinball_cases(rng, s):
     yield Case((y, y + normal(rng, 8), 0.5), "tau = 0.5")
     yield Case((normal(rng, s.T, s.B), normal(rng, s.T, s.B), 0.05), "two axes, a small tau")
     yield Case((y, y.copy(), 0.3), "the forecast is exact")
+    yield Case((y, y + 1e-3 * normal(rng, 8), 0.3), "the forecast is nearly exact")
     yield Case((np.array([2.0]), np.array([-1.5]), 0.7), "a single value")
 
 

@@ -486,6 +486,10 @@ def _verify_sample(result, logits, temperature, top_k, rng):
                 f"Of {n} tokens drawn for the same logits, {counts[worst] / n:.0%} are the one "
                 f"with probability {p[worst]:.0%}."
             )
+        if logits.ndim == 2:
+            same = np.mean(drawn[:, 1:, kind] == drawn[:, :-1, kind])
+            if abs(same - p @ p) > 0.15:
+                return "The rows of a batch are not drawn independently of each other."
     if (_right(rows[0], temperature, top_k) < 0.99).all():
         first, again, *others = map(np.asarray, result)
         if not np.array_equal(first, again):
@@ -1285,7 +1289,7 @@ def _(sample, train):
 
 @longest_copied_ngram.mistake(
     "limited-length",
-    "no run longer than 5 is looked for",
+    "no run beyond some fixed length is looked for",
     "Copies can be long: that is what makes them interesting.",
 )
 def _(sample, train):
