@@ -584,9 +584,11 @@ def _product(W: Array, B: int) -> Callable[[Array, Array], object]:
     and `h` into groups of rows, until each piece is that small. Elsewhere pieces would be slower.
     """
     K, N = W.shape
-    columns = _divisor(N, 64)
-    rows = _divisor(B, SMALL_PRODUCT // (columns * K))
-    if B * K * N <= SMALL_PRODUCT or rows < 4 or columns < 16 or not _small_products_are_fast():
+    rows = columns = 1
+    if B * K * N > SMALL_PRODUCT and _small_products_are_fast():
+        columns = _divisor(N, 64)
+        rows = _divisor(B, SMALL_PRODUCT // (columns * K))
+    if rows < 4 or columns < 16:
         contiguous = np.ascontiguousarray(W)
         return lambda h, out: h.dot(contiguous, out)
     pieces = W.T.reshape(-1, 1, columns, K).swapaxes(2, 3).copy()  # (N/columns, 1, K, columns)
