@@ -51,7 +51,7 @@ def cluster_executor(address: str) -> Iterator[tuple[_DaskExecutor, int]]:
             "Grading on a cluster needs Dask: pip install 'rnncourse[cluster]'"
         ) from None
     try:
-        client = Client(address, timeout="20s")
+        client = Client(address, timeout="10s")
     except OSError as error:
         raise GradingUnavailableError(f"No scheduler answers at {address} ({error})") from None
     with client:
