@@ -15,7 +15,9 @@ class CheckFailed(AssertionError):
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows in place of a traceback through the checking code."""
-        return [f"CheckFailed: {self}"]
+        from rnncourse.exercises.checking import wrapped
+
+        return [wrapped(f"CheckFailed: {self}")]
 
 
 def check(name: str, function: Callable[..., Any], *, hidden: bool = False) -> None:

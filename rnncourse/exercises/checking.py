@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import textwrap
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from rnncourse.exercises.diagnosis import (
+    A_FACTOR,
+    ONE_FACTOR,
     Finding,
     common_pattern,
     compare,
     describe_call,
+    factor_of,
     only_when,
     same_answer,
     same_kinds,
@@ -23,6 +28,9 @@ from rnncourse.exercises.diagnosis import (
 from rnncourse.exercises.outcome import NOT_WRITTEN, Outcome, run_case
 from rnncourse.exercises.spec import Case, Exercise, Mistake
 
+_SHAPE = re.compile(r"\w+:? \([^()]*\)")  # of an argument, as in x (T=5, B=3)
+_SUM = re.compile(r"(?<=\w) ([-+]) (?=\w)")  # as in t - 1
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 TIME_LIMIT = 30.0  # generous, since a first import of torch may stand in the function
 
 
@@ -177,6 +185,26 @@ def fingerprint(exercise: Exercise, case: Case, outcome: Outcome) -> Outcome:
     return Outcome(leaves={"fingerprint": marks}, modified=outcome.modified)
 
 
+def wrapped(text: str, width: int = 78) -> str:
+    """Break long lines between words, or between the arguments of a call, for a narrow screen.
+
+    Examples
+    --------
+    >>> print(wrapped("Called as f(x (T=5, B=3), h0 (B=3)).", width=26))
+    Called as f(x (T=5, B=3),
+      h0 (B=3)).
+    """
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("Called as "):
+            line = _SHAPE.sub(lambda match: match[0].replace(" ", _NO_BREAK), line)
+        line = _SUM.sub(rf"{_NO_BREAK}\1{_NO_BREAK}", line)
+        lines += textwrap.wrap(
+            line, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+        )
+    return "\n".join(lines).replace(_NO_BREAK, " ")
+
+
 def _kind(value: object) -> str:
     kind = type(value).__name__
     return kind if kind in ("int", "float", "str", "list", "tuple", "dict", "ndarray") else "value"
@@ -211,6 +239,8 @@ def _feedback(
         return f"{first.text} Replace `raise NotImplementedError()` by your code."
     lines = [_headline(exercise, hidden)]
     lines.append(f"Called as {describe_call(exercise, first.case, hidden)}.")
+    if first.case.note:
+        lines.append(f"This call is special: {first.case.note}.")
     lines.append(first.text)
     if first.detail and not hidden:
         lines.append(first.detail)
@@ -218,7 +248,10 @@ def _feedback(
         same_output = [f for found in failing for f in found if f.output == first.output]
         pattern = common_pattern(exercise, same_output, lambda case: sizes_of_case(exercise, case))
         if pattern:
-            lines.append(f"Pattern: {pattern}.")
+            factor = factor_of(first) if pattern in (A_FACTOR, ONE_FACTOR) else None
+            number = "" if factor is None or hidden else f": {factor:.3g}"
+            here = " in this call" if number and pattern == A_FACTOR else ""
+            lines.append(f"Pattern: {pattern}{number}{here}.")
         lines += _other_outputs(exercise, failing)
     lines += [f.text for f in failing[0][1:] if not f.output]
     if len(findings) == len(cases):

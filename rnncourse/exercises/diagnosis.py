@@ -21,6 +21,9 @@ AXIS_NAMES = {
     "H": "the hidden size",
     "V": "the number of classes",
 }
+A_FACTOR = "it is the right one times a constant factor"
+ONE_FACTOR = "it is the right one times the same factor in every call that fails"
+SHOWN_ENTRIES = 8  # short lists of numbers can be tried by hand
 KIND_NAMES = {"f": "a floating-point number", "i": "an integer", "u": "an integer", "b": "a bool"}
 
 
@@ -93,7 +96,8 @@ def _compare_leaves(exercise: Exercise, case: Case, expected: Leaves, got: Leave
             right = close(have, want, exercise.rtol, exercise.atol, exercise.float32)
             if right.all():
                 continue
-            sentence, detail = _where(output, have, want, right)
+            only = exercise.output_names == (output,) and not want.shape
+            sentence, detail = _where("The result" if only else output, have, want, right)
         findings.append(Finding(case, sentence, detail, output, want, have))
     return findings
 
@@ -113,10 +117,12 @@ def _where(output: str, have: AnyArray, want: AnyArray, right: AnyArray) -> tupl
     bad = int(right.size - np.count_nonzero(right))
     if have.dtype.kind == "f" and not np.isfinite(have).all() and np.isfinite(want).all():
         what = "NaN" if np.isnan(have).any() else "infinity"
+        if not have.ndim:
+            return f"{output} is {what}.", ""
         count = int(np.count_nonzero(~np.isfinite(have)))
         sentence = f"{output} holds {what} ({count} of {have.size} entries are not finite)."
-        first = tuple(int(i) for i in np.argwhere(~np.isfinite(have))[0]) if have.ndim else ()
-        return sentence, f"First at {output}[{', '.join(map(str, first))}]." if first else ""
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(have))[0])
+        return sentence, f"First at {output}[{', '.join(map(str, first))}]."
     if right.ndim == 0:
         sentence = f"{output} is wrong."
         where = "Yours"
@@ -124,10 +130,12 @@ def _where(output: str, have: AnyArray, want: AnyArray, right: AnyArray) -> tupl
         sentence = f"{output} differs in {bad} of {right.size} entries."
         where = f"First at {output}[{', '.join(map(str, first))}]: yours"
     if have.dtype.kind == "U":
-        return sentence, f"{where} is {have[first]!s:.60}."
+        return sentence, f"{where} is {str(have[first])[:60]!r}, expected {str(want[first])!r}."
     yours, theirs = have[first].item(), want[first].item()
     if want.dtype.kind != "f":
         return sentence, f"{where} is {yours}, expected {theirs}."
+    if f"{yours:.2g}" == f"{theirs:.2g}":
+        return sentence, f"{where} is {yours:.4g}, off by {abs(yours - theirs):.1g}."
     return sentence, f"{where} is {yours:.4g}, expected about {theirs:.2g}."
 
 
@@ -224,7 +232,7 @@ def _factor_patterns(
         if sizes[axis] == 1 and abs(factor - 1) < 1e-3:
             found[f"it is the right one times {axis}, {AXIS_NAMES[axis]}"] = None
     if want.size > 1:
-        found["it is the right one times a constant factor"] = True
+        found[A_FACTOR] = True
 
 
 def _time_patterns(found: dict[str, bool | None], want: AnyArray, have: AnyArray) -> None:
@@ -268,6 +276,8 @@ def _value_patterns(found: dict[str, bool | None], want: AnyArray, have: AnyArra
 def common_pattern(exercise: Exercise, findings: Sequence[Finding], sizes_of: Any) -> str:
     """Return the first pattern that holds in every failing call of one output, or ''."""
     axes = _axes_of(exercise, findings[0].output)
+    if _one_factor(findings):
+        return ONE_FACTOR
     alive: list[str] | None = None
     certain: set[str] = set()
     for finding in findings:
@@ -280,6 +290,28 @@ def common_pattern(exercise: Exercise, findings: Sequence[Finding], sizes_of: An
     return next((label for label in alive or [] if label in certain), "")
 
 
+def _one_factor(findings: Sequence[Finding]) -> bool:
+    """Say whether single numbers are wrong by the same factor in three calls or more."""
+    if len(findings) < 3 or any(f.expected is None or f.expected.ndim for f in findings):
+        return False
+    factors = [factor_of(finding) or 1.0 for finding in findings]
+    spread = max(factors) - min(factors)
+    return abs(factors[0] - 1) > 1e-3 and spread <= 1e-4 * abs(factors[0])
+
+
+def factor_of(finding: Finding) -> float | None:
+    """Return the factor between what was given and what is right, or None if there is none."""
+    want, have = finding.expected, finding.got
+    if want is None or have is None or want.shape != have.shape:
+        return None
+    if want.dtype.kind not in "iuf" or have.dtype.kind not in "iuf":
+        return None
+    if not (np.isfinite(want).all() and np.isfinite(have).all() and want.any() and have.any()):
+        return None
+    want, have = want.astype(float), have.astype(float)
+    return float((have * want).sum()) / float((want * want).sum()) or None
+
+
 def _axes_of(exercise: Exercise, output: str) -> tuple[str, ...]:
     for text in exercise.returns:
         name, _, axes = text.partition(":")
@@ -289,7 +321,7 @@ def _axes_of(exercise: Exercise, output: str) -> tuple[str, ...]:
 
 
 def describe_call(exercise: Exercise, case: Case, hidden: bool) -> str:
-    """Return the call with the shapes of its arguments; the values of numbers only if visible."""
+    """Return the call with the shapes of its arguments; numbers and short lists only if visible."""
     parts = []
     for i, value in enumerate(case.args):
         name = exercise.argument_names[i]
@@ -299,25 +331,26 @@ def describe_call(exercise: Exercise, case: Case, hidden: bool) -> str:
             if len(axes) == len(shape):
                 inner = ", ".join(f"{a}={n}" for a, n in zip(axes, shape, strict=True))
                 parts.append(f"{name} ({inner})")
+            elif value.ndim == 1 and value.size <= SHOWN_ENTRIES and not hidden:
+                parts.append(f"{name}=[{', '.join(f'{v:.4g}' for v in value.tolist())}]")
             else:
                 parts.append(f"{name} {shape}")
         elif isinstance(value, dict) and all(isinstance(v, np.ndarray) for v in value.values()):
             inner = ", ".join(f"{key}: {v.shape}" for key, v in value.items())
             parts.append(f"{name} {{{inner}}}")
         elif isinstance(value, list | tuple):
-            parts.append(f"{name} ({len(value)} items)")
+            parts.append(f"{name} ({len(value)} item{'s' if len(value) != 1 else ''})")
         elif value is None:
             parts.append(f"{name}=None")
         elif isinstance(value, int | float | np.number) and not hidden:
             parts.append(f"{name}={value:.4g}")
         else:
             parts.append(name)
-    note = f" ({case.note})" if case.note else ""
-    return f"{exercise.name}({', '.join(parts)}){note}"
+    return f"{exercise.name}({', '.join(parts)})"
 
 
 def only_when(exercise: Exercise, cases: Sequence[Case], wrong: Sequence[bool]) -> str:
-    """Return a sentence if the calls that fail are those with one sequence, one step and so on."""
+    """Return a sentence on which calls fail: those with one sequence, one step and so on."""
     sizes = [sizes_of_case(exercise, case) for case in cases]
     tests = {
         "there is one sequence (B = 1)": [s.get("B") == 1 for s in sizes],
@@ -332,7 +365,10 @@ def only_when(exercise: Exercise, cases: Sequence[Case], wrong: Sequence[bool]) 
                 return f"It is wrong only when {words}."
     notes = {case.note for case, bad in zip(cases, wrong, strict=True) if bad}
     if len(notes) == 1 and "" not in notes and len(cases) > 1:
-        return f"All other calls are right; this one is special: {notes.pop()}."
+        return "All other calls are right."
+    if not all(wrong):
+        right = list(wrong).count(False)
+        return f"{right} of {len(wrong)} calls {'is' if right == 1 else 'are'} right."
     return ""
 
 

@@ -613,7 +613,7 @@ def _(logits, temperature, top_k, rng):
 @sample.mistake(
     "top-k-ignored",
     "`top_k` is not used",
-    "Tokens outside the `top_k` best have a chance in your version.",
+    "In your version every token can be drawn. Which logits must the softmax never see?",
 )
 def _(logits, temperature, top_k, rng):
     return _draw(_softmax(logits / temperature), rng)

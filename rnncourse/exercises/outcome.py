@@ -323,12 +323,13 @@ def _flatten_dict(value: Any, like: Mapping[Any, Any], name: str, leaves: Leaves
         raise _NotComparable("not a dict", f"{kind} where a dict is expected.")
     missing = [str(key) for key in like if key not in value]
     if missing:
-        raise _NotComparable(
-            f"without {missing}", f"a dict without the key {', '.join(map(repr, missing))}."
-        )
+        names = ", ".join(map(repr, missing))
+        text = f"a dict without the key{'s' if len(missing) > 1 else ''} {names}."
+        raise _NotComparable(f"without {missing}", text)
     if len(value) > len(like):
         extra = [str(key)[:40] for key in value if key not in like]
-        text = f"a dict with {len(extra)} key(s) that do not belong there."
+        count = "a key that does" if len(extra) == 1 else f"{len(extra)} keys that do"
+        text = f"a dict with {count} not belong there."
         raise _NotComparable("extra keys", text, f"not expected: {', '.join(extra[:5])}")
     return {key: _flatten(value[key], like[key], (f"{name}[{key!r}]",), leaves) for key in like}
 

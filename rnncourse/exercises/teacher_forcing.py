@@ -377,7 +377,7 @@ def _(gold, predicted, eps, rng):
 @mix_inputs.mistake(
     "coin-per-sequence",
     "one coin is thrown per sequence",
-    "Half of your sequences are forced from end to end and the others run free: no network ever "
+    "Some of your sequences are forced from end to end and the others run free: no network ever "
     "has to recover from a single slip. How many coins does an array of this shape need?",
 )
 def _(gold, predicted, eps, rng):

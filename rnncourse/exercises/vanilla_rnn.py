@@ -268,7 +268,7 @@ rnn_forward = Exercise(
     "h0-ignored",
     "the start state `h0` is not used",
     "Your first step starts from zeros. Give `h0` to step 0; mind that `h[t - 1]` at t = 0 is "
-    "`h[-1]`, the last row of the array, which does not exist yet.",
+    "`h[-1]`, the last row of the array, which you have not filled yet.",
 )
 def _(x, h0, W_xh, W_hh, b_h):
     h = np.zeros((len(x), *h0.shape))
@@ -1186,8 +1186,8 @@ def _verify_parity(result):
         wrong = int((found != bits.sum(axis=1) % 2).sum())
         if wrong:
             return (
-                f"Of {len(bits)} bit strings of length {bits.shape[1]}, {wrong} get the wrong "
-                "parity."
+                f"The parity is wrong for {wrong} of {len(bits)} bit strings of length "
+                f"{bits.shape[1]}."
             )
     return None
 

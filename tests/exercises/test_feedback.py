@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncourse import bptt, clipping, rnn
+from rnncourse import bptt, clipping, metrics, rnn
 from rnncourse.exercises import CheckFailed, check
 from rnncourse.exercises.checking import judge
 from rnncourse.exercises.registry import get_exercise
@@ -245,7 +245,52 @@ def test_feedback_replaces_the_traceback() -> None:
     try:
         check("rnn_step", lambda *args: None)
     except CheckFailed as error:
-        assert error._render_traceback_() == [f"CheckFailed: {error}"]
+        (shown,) = error._render_traceback_()
+        assert shown.startswith("CheckFailed: rnn_step is not right yet.\n")
+        assert " ".join(shown.split()) == " ".join(f"CheckFailed: {error}".split())
+
+
+def test_lines_fit_a_narrow_screen() -> None:
+    with pytest.raises(CheckFailed) as caught:
+        check("rnn_backward", lambda *args: None)
+    (shown,) = caught.value._render_traceback_()
+    assert max(map(len, str(caught.value).splitlines())) > 100
+    assert max(map(len, shown.splitlines())) <= 78
+    assert "h0 (B=3, H=4),\n  h (T=5, B=3, H=4)," in shown  # no shape is torn apart
+
+
+def test_one_factor_in_all_calls_is_recognised() -> None:
+    text = feedback("mase", changed(metrics.mase, lambda value: 7.3 * value))
+    assert (
+        "Pattern: it is the right one times the same factor in every call that fails: 7.3." in text
+    )
+    hidden = feedback("mase", changed(metrics.mase, lambda value: 7.3 * value), hidden=True)
+    assert "the same factor in every call that fails." in hidden
+    text = feedback("count_parameters", lambda *a: float(rnn.count_parameters(*a)))
+    assert "Pattern" not in text
+
+
+def test_feedback_shows_short_lists_and_what_is_special_only_if_visible() -> None:
+    def first_crossing(norms: Any, threshold: float) -> int:
+        below = np.flatnonzero(norms < threshold)
+        return int(below[0] - 1) if below.size and below[0] else int(norms.size - 1)
+
+    text = feedback("memory_horizon", first_crossing)
+    assert "Called as memory_horizon(norms=[" in text
+    assert "\nThis call is special: " in text
+    assert "calls are right." in text
+    assert "norms=[" not in feedback("memory_horizon", first_crossing, hidden=True)
+
+
+def test_a_near_miss_is_told_by_its_distance() -> None:
+    text = feedback("rnn_step", changed(rnn.rnn_step, lambda h: h + 1e-3))
+    assert ", off by 0.001." in text
+
+
+def test_words_are_quoted() -> None:
+    text = feedback("diagnose", lambda norms, tolerance: "Healthy")
+    assert "Yours is 'Healthy', expected '" in text
+    assert "expected" not in feedback("diagnose", lambda n, t: "Healthy", hidden=True)
 
 
 def test_values_of_a_wrong_kind_never_end_in_a_traceback() -> None:
@@ -271,7 +316,7 @@ def test_results_reach_a_property_check_as_plain_data() -> None:
             raise AssertionError("the check used the student's own method")
 
     wrong = {name: np.zeros_like(w).view(Liar) for name, w in rnn.parity_weights().items()}
-    assert "get the wrong parity" in feedback("parity_weights", lambda: wrong)
+    assert "The parity is wrong for" in feedback("parity_weights", lambda: wrong)
 
 
 def test_hidden_inputs_and_sizes_are_new_every_time() -> None:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from rnncourse.exercises.checking import wrapped
 from rnncourse.exercises.notebook import (
     CELL_LIMIT,
     Cell,
@@ -84,7 +85,7 @@ def report(title: str, results: Sequence[Result]) -> str:
         lines.append("Copy the missing cells back from a fresh copy of the notebook.")
     for name, result in zip(names, results, strict=True):
         if result.cell.role == "test" and not result.passed and not _is_blank(result):
-            lines += ["", name, textwrap.indent(result.feedback, "  ")]
+            lines += ["", name, textwrap.indent(wrapped(result.feedback), "  ")]
     return "\n".join(lines)
 
 
