@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,28 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
+Mask = NDArray[np.bool_]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def as_array(name: str, value: ArrayLike) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return `value` as an array; ``ValueError`` if it is a nested sequence with uneven rows.
+
+    Examples
+    --------
+    >>> as_array("tokens", [[1, 2], [3]])
+    Traceback (most recent call last):
+        ...
+    ValueError: tokens is no array, its rows differ in length or in kind; rnncourse.sequences.pad
+    makes sequences equally long
+    """
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{name} is no array, its rows differ in length or in kind; rnncourse.sequences.pad "
+            "makes sequences equally long"
+        ) from None
 
 
 def as_float(name: str, value: ArrayLike) -> Array:
@@ -39,10 +61,7 @@ def as_float(name: str, value: ArrayLike) -> Array:
     >>> as_float("x", [1, 2]).dtype
     dtype('float64')
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is no array: {error}") from None
+    array = as_array(name, value)
     if array.dtype in FLOATS:
         return array
     native = array.dtype.newbyteorder("=")
@@ -84,7 +103,7 @@ def as_index(name: str, value: ArrayLike, upper: int | None = None) -> IntArray:
         ...
     ValueError: tokens holds 5, but indices must lie in [0, 4)
     """
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, but its dtype is {array.dtype}")
     if array.size:
@@ -148,6 +167,98 @@ def check_shapes(**arrays: tuple[Any, str]) -> dict[str, int]:
     return sizes
 
 
+def as_mask(name: str, value: ArrayLike, shape: tuple[int, ...], of: str) -> Mask:
+    """Return `value` as a boolean array of the shape that the argument `of` demands.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another one.
+    TypeError
+        If an entry is neither boolean nor 0 or 1.
+
+    Examples
+    --------
+    >>> as_mask("mask", [1, 0], (2,), of="loss")
+    array([ True, False])
+    """
+    mask = as_array(name, value)
+    if mask.shape != shape:
+        raise ValueError(f"{name} has shape {mask.shape}, expected {shape}, the shape of {of}")
+    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+        raise TypeError(f"{name} must be boolean or hold only 0 and 1")
+    return mask.astype(bool)
+
+
+def check_keys(name: str, params: Mapping[str, Any], *keys: str) -> None:
+    """Raise ``ValueError`` unless a dict of arrays has all keys, ``TypeError`` if it is no dict.
+
+    Examples
+    --------
+    >>> check_keys("forward", {"W_xh": 0, "W_hh": 0}, "W_xh", "W_hh", "b_h")
+    Traceback (most recent call last):
+        ...
+    ValueError: forward lacks b_h; it holds W_hh, W_xh
+    """
+    if not isinstance(params, Mapping):
+        raise TypeError(f"{name} must be a dict of arrays, but it is a {type(params).__name__}")
+    missing = [key for key in keys if key not in params]
+    if missing:
+        holds = ", ".join(sorted(map(str, params))) or "nothing"
+        raise ValueError(f"{name} lacks {', '.join(missing)}; it holds {holds}")
+
+
+def check_size(smallest: int = 1, **sizes: int) -> None:
+    """Raise ``ValueError`` for a number below `smallest`, ``TypeError`` if it is no integer.
+
+    Examples
+    --------
+    >>> check_size(batch=8, steps=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: steps must be at least 1, but it is 0
+    """
+    for name, size in sizes.items():
+        try:
+            operator.index(size)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, but it is {size!r}") from None
+        if size < smallest:
+            raise ValueError(f"{name} must be at least {smallest}, but it is {size}")
+
+
+def check_rng(rng: np.random.Generator) -> None:
+    """Raise ``TypeError`` unless `rng` is a generator: a seed would draw the same at every call.
+
+    Examples
+    --------
+    >>> check_rng(0)
+    Traceback (most recent call last):
+        ...
+    TypeError: rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), but it is
+    0
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            "rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), "
+            f"but it is {rng!r}"
+        )
+
+
+def check_number(name: str, value: float) -> None:
+    """Raise ``TypeError`` unless `value` is a real number.
+
+    Examples
+    --------
+    >>> check_number("eps", "0.5")
+    Traceback (most recent call last):
+        ...
+    TypeError: eps must be a number, but it is '0.5'
+    """
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number, but it is {value!r}")
+
+
 def check_positive(name: str, value: float) -> None:
     """Raise ``ValueError`` unless `value` is a positive finite number, ``TypeError`` if it is none.
 
@@ -158,8 +269,7 @@ def check_positive(name: str, value: float) -> None:
         ...
     ValueError: max_norm must be positive and finite, but it is -1.0
     """
-    if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
-        raise TypeError(f"{name} must be a number, but it is {value!r}")
+    check_number(name, value)
     if not (np.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be positive and finite, but it is {value}")
 
@@ -181,4 +291,23 @@ def check_finite(name: str, arrays: Mapping[str, Array]) -> None:
             raise ValueError(
                 f"{name}[{key!r}] holds NaN or infinity in {bad} of {np.size(array)} entries; "
                 "skip this update and look for its cause"
+            )
+
+
+def check_all_finite(**arrays: Array) -> None:
+    """Raise ``ValueError`` naming the first array that holds NaN or infinity.
+
+    Examples
+    --------
+    >>> check_all_finite(W_hh=np.array([[1.0, np.nan]]))
+    Traceback (most recent call last):
+        ...
+    ValueError: W_hh, shape (1, 2), holds NaN or infinity in 1 of 2 entries
+    """
+    for name, array in arrays.items():
+        bad = array.size - np.count_nonzero(np.isfinite(array))
+        if bad:
+            raise ValueError(
+                f"{name}, shape {array.shape}, holds NaN or infinity in {bad} of {array.size} "
+                "entries"
             )

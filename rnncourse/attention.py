@@ -5,30 +5,20 @@ S counts source steps, as T counts target steps. Keys and values are time-major,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncourse._validation import Array, as_float, check_shapes
+from rnncourse._validation import Array, Mask, as_float, as_mask, check_shapes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
-
-def _check_mask(mask: ArrayLike | None, scores: Array) -> BoolArray:
+def _check_mask(mask: ArrayLike | None, scores: Array) -> Mask:
     if mask is None:
         return np.ones(scores.shape, bool)
-    checked = np.asarray(mask)
-    if checked.shape != scores.shape:
-        raise ValueError(
-            f"mask has shape {checked.shape}, expected (S, B) = {scores.shape}, "
-            "one entry for each score"
-        )
-    if not np.isin(checked, (0, 1)).all():
-        raise TypeError("mask must be boolean or hold only 0 and 1")
-    return checked.astype(bool)
+    return as_mask("mask", mask, scores.shape, of="scores (S, B)")
 
 
 def masked_softmax(scores: ArrayLike, mask: ArrayLike | None = None) -> Array:
@@ -226,10 +216,10 @@ def attention_backward(
     >>> [g.shape for g in attention_backward(np.ones((2, 4)), q, K, V, weights)]
     [(2, 3), (5, 2, 3), (5, 2, 4)]
     """
-    q, K = as_float("q", q), as_float("K", K)
-    check_shapes(q=(q, "B H"), K=(K, "S B H"), weights=(np.asarray(weights), "S B"))
+    q, K, weights = as_float("q", q), as_float("K", K), as_float("weights", weights)
+    check_shapes(q=(q, "B H"), K=(K, "S B H"), weights=(weights, "S B"))
     dscores, dV = attend_backward(dcontext, V, weights)
-    keys = np.where(np.asarray(weights)[..., None] > 0, K, 0)
+    keys = np.where(weights[..., None] > 0, K, 0)
     dq = np.einsum("sb,sbh->bh", dscores, keys)
     dK = np.einsum("sb,bh->sbh", dscores, q)
     return dq, dK, dV

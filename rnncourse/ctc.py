@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncourse._validation import Array, IntArray, as_float, as_index, check_shapes
+from rnncourse._validation import (
+    Array,
+    IntArray,
+    as_array,
+    as_float,
+    as_index,
+    check_shapes,
+    check_size,
+)
 from rnncourse.rnn import log_softmax
 
 if TYPE_CHECKING:
@@ -31,11 +39,25 @@ def collapse(path: Sequence[int] | IntArray, blank: int = 0) -> list[int]:
     -------
     list of int
 
+    Raises
+    ------
+    ValueError
+        If `path` is not one sequence of integers.
+    TypeError
+        If a size is no integer.
+
     Examples
     --------
     >>> collapse([0, 3, 3, 0, 3, 5, 5, 0])
     [3, 3, 5]
     """
+    path = as_array("path", path)
+    check_size(0, blank=blank)
+    if path.size and (path.ndim != 1 or path.dtype.kind not in "iu"):
+        raise ValueError(
+            f"path has shape {path.shape} and dtype {path.dtype}, expected (T,) integers: one "
+            "label or the blank for every step"
+        )
     steps = [int(label) for label in path]
     merged = [label for t, label in enumerate(steps) if t == 0 or label != steps[t - 1]]
     return [label for label in merged if label != blank]
@@ -57,7 +79,7 @@ def ctc_greedy(log_probs: ArrayLike, blank: int = 0) -> list[int]:
     Raises
     ------
     ValueError
-        If `log_probs` is not of shape (T, V) or `blank` is not in ``[0, V)``.
+        If `log_probs` is not of shape (T, V), holds NaN, or `blank` is not in ``[0, V)``.
 
     Examples
     --------
@@ -65,19 +87,26 @@ def ctc_greedy(log_probs: ArrayLike, blank: int = 0) -> list[int]:
     [1, 1, 2]
     """
     log_probs = as_float("log_probs", log_probs)
-    V = check_shapes(log_probs=(log_probs, "T V"))["V"]
-    as_index("blank", blank, V)
+    _check_scores(log_probs, blank)
     return collapse(log_probs.argmax(axis=-1), blank)
+
+
+def _check_scores(log_probs: Array, blank: int) -> int:
+    """Check log-probabilities or logits and the blank; return V."""
+    V = check_shapes(log_probs=(log_probs, "T V"))["V"]
+    if np.isnan(log_probs).any():
+        raise ValueError("log_probs holds NaN")
+    if as_index("blank", blank, V).ndim:
+        raise TypeError(f"blank must be one label, but it is {blank!r}")
+    return V
 
 
 def _check(log_probs: ArrayLike, labels: ArrayLike, blank: int) -> tuple[Array, IntArray]:
     """Check the arguments; return the log-probabilities and the labels with blanks between."""
     log_probs = as_float("log_probs", log_probs)
-    V = check_shapes(log_probs=(log_probs, "T V"))["V"]
-    if np.isnan(log_probs).any():
-        raise ValueError("log_probs holds NaN")
-    as_index("blank", blank, V)
-    checked = as_index("labels", labels, V) if np.size(labels) else np.empty(0, np.intp)
+    V = _check_scores(log_probs, blank)
+    labels = as_array("labels", labels)
+    checked = as_index("labels", labels, V) if labels.size else np.empty(0, np.intp)
     if checked.ndim != 1 or (checked == blank).any():
         raise ValueError(
             f"labels must be a sequence without the blank {blank}, but it is {checked}"
@@ -177,6 +206,7 @@ def ctc_gradient(logits: ArrayLike, labels: ArrayLike, blank: int = 0) -> tuple[
            [ 0.1667, -0.1667]])
     """
     logits = as_float("logits", logits)
+    check_shapes(logits=(logits, "T V"))
     if not np.isfinite(logits).all():
         raise ValueError("logits holds NaN or infinity")
     log_probs, states = _check(log_softmax(logits), labels, blank)
@@ -230,6 +260,8 @@ def ctc_loss(
     sizes = check_shapes(logits=(logits, "T B V"), lengths=(lengths, "B"))
     if lengths.min() < 1 or lengths.max() > sizes["T"]:
         raise ValueError(f"lengths must lie in [1, T = {sizes['T']}], but they are {lengths}")
+    if not hasattr(labels, "__len__"):
+        raise TypeError(f"labels must be a sequence of label sequences, but it is {labels!r}")
     if len(labels) != sizes["B"]:
         raise ValueError(f"labels has {len(labels)} entries, expected B = {sizes['B']}")
     total, counted, dlogits = 0.0, 0, np.zeros_like(logits)

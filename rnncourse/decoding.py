@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncourse._validation import Array, IntArray, as_float, as_index, check_positive
+from rnncourse._validation import (
+    Array,
+    IntArray,
+    as_array,
+    as_float,
+    check_number,
+    check_positive,
+    check_rng,
+    check_size,
+)
 from rnncourse.rnn import log_softmax
 
 if TYPE_CHECKING:
@@ -50,9 +59,12 @@ def shift_right(y: ArrayLike, bos: float) -> AnyArray:
            [5, 6],
            [7, 8]])
     """
-    y = np.asarray(y)
+    y = as_array("y", y)
+    check_number("bos", bos)
     if y.ndim < 1 or len(y) < 1:
         raise ValueError(f"y has shape {y.shape}, expected (T, ...) with T at least 1")
+    if y.dtype.kind not in "biufc":
+        raise TypeError(f"y must hold numbers, but its dtype is {y.dtype}")
     if y.dtype.kind in "iu":
         bounds = np.iinfo(y.dtype)
         if not (float(bos).is_integer() and bounds.min <= bos <= bounds.max):
@@ -86,6 +98,8 @@ def mix_inputs(
     ------
     ValueError
         If the shapes differ or `eps` is not in [0, 1].
+    TypeError
+        If `rng` is no generator or a parameter is no number.
 
     References
     ----------
@@ -97,11 +111,13 @@ def mix_inputs(
     >>> mix_inputs(np.zeros(6, int), np.ones(6, int), eps=0.5, rng=np.random.default_rng(0))
     array([1, 0, 0, 0, 1, 1])
     """
-    gold, predicted = np.asarray(gold), np.asarray(predicted)
+    gold, predicted = as_array("gold", gold), as_array("predicted", predicted)
+    check_rng(rng)
     if gold.shape != predicted.shape:
         raise ValueError(
             f"predicted has shape {predicted.shape}, expected {gold.shape}, the shape of gold"
         )
+    check_number("eps", eps)
     if not 0 <= eps <= 1:
         raise ValueError(f"eps must lie in [0, 1], but it is {eps}")
     return np.where(rng.random(gold.shape) < eps, gold, predicted)
@@ -128,6 +144,8 @@ def inverse_sigmoid(step: float, k: float) -> float:
     ------
     ValueError
         If `step` is negative or `k` below 1.
+    TypeError
+        If a parameter is no number.
 
     References
     ----------
@@ -140,6 +158,7 @@ def inverse_sigmoid(step: float, k: float) -> float:
     (0.9, 0.0)
     """
     _check_schedule(step)
+    check_number("k", k)
     if not k >= 1:
         raise ValueError(f"k must be at least 1, but it is {k}")
     exponent = min(step / k, 700.0)  # exp would overflow above 709
@@ -166,6 +185,8 @@ def linear_decay(step: float, total: float, floor: float = 0.0) -> float:
     ------
     ValueError
         If `step` is negative, `total` not positive, or `floor` not in [0, 1].
+    TypeError
+        If a parameter is no number.
 
     References
     ----------
@@ -179,6 +200,7 @@ def linear_decay(step: float, total: float, floor: float = 0.0) -> float:
     """
     _check_schedule(step)
     check_positive("total", total)
+    check_number("floor", floor)
     if not 0 <= floor <= 1:
         raise ValueError(f"floor must lie in [0, 1], but it is {floor}")
     return max(floor, 1 - (1 - floor) * step / total)
@@ -202,6 +224,8 @@ def exponential_decay(step: float, k: float) -> float:
     ------
     ValueError
         If `step` is negative or `k` not in (0, 1).
+    TypeError
+        If a parameter is no number.
 
     References
     ----------
@@ -214,12 +238,14 @@ def exponential_decay(step: float, k: float) -> float:
     0.25
     """
     _check_schedule(step)
+    check_number("k", k)
     if not 0 < k < 1:
         raise ValueError(f"k must lie in (0, 1), but it is {k}")
     return float(k**step)
 
 
 def _check_schedule(step: float) -> None:
+    check_number("step", step)
     if not step >= 0:
         raise ValueError(f"step must be at least 0, but it is {step}")
 
@@ -254,20 +280,46 @@ def free_run(step_fn: BatchStep, h0: Any, bos: int, steps: int) -> IntArray:
     >>> free_run(count_up, np.zeros((2, 3)), bos=1, steps=4)[:, 0]
     array([2, 3, 0, 1])
     """
-    tokens, h = _first_tokens(h0, bos, steps), h0
+    tokens, h = _first_tokens(step_fn, h0, bos, steps), h0
     outputs = []
     for _ in range(steps):
         logits, h = step_fn(tokens, h)
-        tokens = np.argmax(logits, axis=-1)
+        tokens = np.argmax(_check_logits(logits, tokens), axis=-1)
         outputs.append(tokens)
     return np.stack(outputs)
 
 
-def _first_tokens(h0: Any, bos: int, steps: int) -> IntArray:
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, but it is {steps}")
-    batch = len(h0[0]) if isinstance(h0, tuple) else len(h0)
-    return as_index("bos", np.full(batch, bos))
+def _first_tokens(step_fn: BatchStep, h0: Any, bos: int, steps: int) -> IntArray:
+    check_size(steps=steps)
+    check_size(0, bos=bos)
+    _check_callable(step_fn)
+    first = as_array("h0", h0[0] if isinstance(h0, tuple) and h0 else h0)
+    if first.ndim < 1 or not len(first):
+        raise ValueError(
+            f"h0 has shape {first.shape}, expected (B, H) or a tuple of such: its first axis "
+            "says how many sequences to write"
+        )
+    return np.full(len(first), bos)
+
+
+def _check_callable(step_fn: object) -> None:
+    if not callable(step_fn):
+        raise TypeError(
+            "step_fn must be a function (tokens, state) -> (scores, new state), "
+            f"but it is {step_fn!r}"
+        )
+
+
+def _check_logits(logits: ArrayLike, tokens: IntArray) -> Array:
+    checked = as_float("step_fn's first result", logits)
+    if checked.ndim != 2 or len(checked) != len(tokens) or not checked.size:
+        raise ValueError(
+            f"step_fn must return logits of shape (B, V) = ({len(tokens)}, V) first, "
+            f"but it returned shape {checked.shape}"
+        )
+    if np.isnan(checked).any():
+        raise ValueError("step_fn returned logits that hold NaN")
+    return checked
 
 
 def sample(
@@ -295,6 +347,8 @@ def sample(
     ------
     ValueError
         If `temperature` is not positive, `top_k` is below 1, or no logit of a row is finite.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     References
     ----------
@@ -314,8 +368,9 @@ def sample(
         raise ValueError(f"logits has shape {logits.shape}, expected (V,) or (B, V)")
     if not np.isfinite(logits.max(axis=-1)).all():
         raise ValueError("logits holds NaN, +inf or nothing but -inf in a row")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1 or None, but it is {top_k}")
+    if top_k is not None:
+        check_size(top_k=top_k)
+    check_rng(rng)
     if top_k is not None and top_k < logits.shape[-1]:
         smallest_kept = np.sort(logits, axis=-1)[..., -top_k, None]
         logits = np.where(logits >= smallest_kept, logits, -np.inf)
@@ -350,6 +405,8 @@ def free_sample(
     ------
     ValueError
         If `steps` or `top_k` is below 1, `temperature` is not positive or `bos` is negative.
+    TypeError
+        If `rng` is no generator.
 
     Examples
     --------
@@ -358,11 +415,11 @@ def free_sample(
     >>> free_sample(flat, np.zeros((2, 1)), 0, 4, temperature=1.0, top_k=None, rng=rng).shape
     (4, 2)
     """
-    tokens, h = _first_tokens(h0, bos, steps), h0
+    tokens, h = _first_tokens(step_fn, h0, bos, steps), h0
     outputs = []
     for _ in range(steps):
         logits, h = step_fn(tokens, h)
-        tokens = np.asarray(sample(logits, temperature, top_k, rng))
+        tokens = np.asarray(sample(_check_logits(logits, tokens), temperature, top_k, rng))
         outputs.append(tokens)
     return np.stack(outputs)
 
@@ -393,7 +450,8 @@ def greedy(step_fn: TokenStep, bos: int, eos: int, max_len: int) -> tuple[list[i
     >>> greedy(count_up, bos=0, eos=3, max_len=10)[0]
     [1, 2, 3]
     """
-    _check_search(width=1, max_len=max_len, alpha=0.0)
+    _check_callable(step_fn)
+    _check_search(bos, eos, width=1, max_len=max_len, alpha=0.0)
     tokens: list[int] = []
     total, token, state = 0.0, bos, None
     while len(tokens) < max_len and (not tokens or token != eos):
@@ -468,7 +526,8 @@ def beam_search(
     [0, 2] 0.3
     [1, 2] 0.4
     """
-    _check_search(width, max_len, alpha)
+    _check_callable(step_fn)
+    _check_search(bos, eos, width, max_len, alpha)
     live: list[tuple[float, list[int], Any]] = [(0.0, [], None)]  # log p, tokens, state
     complete: list[tuple[float, list[int]]] = []  # score, tokens
     for length in range(1, max_len + 1):
@@ -492,17 +551,17 @@ def beam_search(
     return tokens, score
 
 
-def _check_search(width: int, max_len: int, alpha: float) -> None:
-    for name, size in (("width", width), ("max_len", max_len)):
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, but it is {size}")
+def _check_search(bos: int, eos: int, width: int, max_len: int, alpha: float) -> None:
+    check_size(width=width, max_len=max_len)
+    check_size(-(2**63), bos=bos, eos=eos)  # step_fn may give a meaning to any integer
+    check_number("alpha", alpha)
     if not (alpha >= 0 and math.isfinite(alpha)):
         raise ValueError(f"alpha must be at least 0, but it is {alpha}")
 
 
 def _check_log_probs(log_probs: ArrayLike) -> Array:
     checked = as_float("step_fn's first result", log_probs)
-    if checked.ndim != 1 or np.isnan(checked).any() or (checked > 1e-6).any():
+    if checked.ndim != 1 or not checked.size or np.isnan(checked).any() or (checked > 1e-6).any():
         raise ValueError(
             f"step_fn must return log-probabilities of shape (V,), none above 0, but it returned "
             f"shape {checked.shape} with the largest entry {checked.max(initial=-np.inf):.3g}; "

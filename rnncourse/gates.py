@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncourse._validation import Array, as_float, check_shapes
+from rnncourse._validation import Array, as_float, check_keys, check_rng, check_shapes, check_size
 from rnncourse.rnn import Params
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ def sigmoid(a: ArrayLike) -> Array:
     -------
     ndarray
         In the shape of `a`, entries in [0, 1].
+
+    Raises
+    ------
+    TypeError
+        If `a` holds anything but real numbers.
 
     Examples
     --------
@@ -676,6 +681,8 @@ def init_lstm_params(
     ------
     ValueError
         If a size is below 1.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     See Also
     --------
@@ -687,7 +694,8 @@ def init_lstm_params(
     >>> {name: p.shape for name, p in params.items()}
     {'W_x': (16, 3), 'W_h': (16, 4), 'b': (16,)}
     """
-    return _uniform({"W_x": (4 * H, D), "W_h": (4 * H, H), "b": (4 * H,)}, D, H, rng, dtype)
+    check_size(D=D, H=H)
+    return _uniform({"W_x": (4 * H, D), "W_h": (4 * H, H), "b": (4 * H,)}, H, rng, dtype)
 
 
 def init_gru_params(
@@ -711,6 +719,8 @@ def init_gru_params(
     ------
     ValueError
         If a size is below 1.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     Examples
     --------
@@ -718,8 +728,9 @@ def init_gru_params(
     >>> {name: p.shape for name, p in params.items()}
     {'W_x': (12, 3), 'W_h': (12, 4), 'b_x': (12,), 'b_h': (12,)}
     """
+    check_size(D=D, H=H)
     shapes = {"W_x": (3 * H, D), "W_h": (3 * H, H), "b_x": (3 * H,), "b_h": (3 * H,)}
-    return _uniform(shapes, D, H, rng, dtype)
+    return _uniform(shapes, H, rng, dtype)
 
 
 def from_torch(module: torch.nn.LSTM | torch.nn.GRU) -> Params:
@@ -747,6 +758,8 @@ def from_torch(module: torch.nn.LSTM | torch.nn.GRU) -> Params:
     >>> {k: v.shape for k, v in from_torch(torch.nn.LSTM(3, 4)).items()}
     {'W_x': (16, 3), 'W_h': (16, 4), 'b': (16,)}
     """
+    if not hasattr(module, "mode"):
+        raise TypeError(f"module must be a torch.nn.LSTM or torch.nn.GRU, but it is {module!r}")
     if (
         module.mode not in ("LSTM", "GRU")
         or module.num_layers != 1
@@ -792,6 +805,7 @@ def to_torch(params: Mapping[str, Array]) -> torch.nn.LSTM | torch.nn.GRU:
     """
     import torch
 
+    check_keys("params", params)
     if {"W_x", "W_h", "b"} <= params.keys():
         gates, biases = 4, {"b": params["b"]}
         b_x, b_h = params["b"], np.zeros_like(params["b"])
@@ -823,6 +837,8 @@ def _as_floats(**arrays: ArrayLike) -> tuple[Array, ...]:
 
 def _check_inputs(x_t: Array, h_prev: Array) -> None:
     """Check that inputs and previous states have the same leading axes."""
+    if h_prev.size == 0 or x_t.size == 0:
+        raise ValueError(f"x_t, shape {x_t.shape}, and h_prev, {h_prev.shape}, must not be empty")
     if x_t.ndim < 1 or x_t.ndim != h_prev.ndim or x_t.shape[:-1] != h_prev.shape[:-1]:
         raise ValueError(
             f"h_prev has shape {h_prev.shape}, expected (..., H) with the leading axes of x_t, "
@@ -845,13 +861,10 @@ def _check_weights(gates: int, D: int, H: int, **weights: Array) -> None:
 
 def _uniform(
     shapes: Mapping[str, tuple[int, ...]],
-    D: int,
     H: int,
     rng: np.random.Generator,
     dtype: type[np.floating[Any]],
 ) -> Params:
-    for name, size in (("D", D), ("H", H)):
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, but it is {size}")
+    check_rng(rng)
     bound = H**-0.5
     return {name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()}

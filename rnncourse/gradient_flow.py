@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncourse._validation import Array, as_float, check_positive, check_shapes
+from rnncourse._validation import (
+    Array,
+    as_float,
+    check_all_finite,
+    check_number,
+    check_positive,
+    check_shapes,
+    check_size,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -71,7 +79,7 @@ def log_singular_values(h: ArrayLike, W_hh: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        If the shapes do not fit together.
+        If the shapes do not fit together, or an argument holds NaN or infinity.
 
     Examples
     --------
@@ -80,6 +88,7 @@ def log_singular_values(h: ArrayLike, W_hh: ArrayLike) -> Array:
     """
     h, W_hh = as_float("h", h), as_float("W_hh", W_hh)
     _check_states(h, W_hh, time=True)
+    check_all_finite(h=h, W_hh=W_hh)
     T, H = len(h), h.shape[-1]
     product = np.broadcast_to(np.eye(H), (*h.shape[1:], H))  # ∂h_k/∂h_0, up to its scale
     log_scale = np.zeros((*h.shape[1:-1], 1))
@@ -117,7 +126,7 @@ def jacobian_product_norms(h: ArrayLike, W_hh: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        If the shapes do not fit together.
+        If the shapes do not fit together, or an argument holds NaN or infinity.
 
     Examples
     --------
@@ -149,7 +158,9 @@ def linear_gradient_norms(W: ArrayLike, T: int) -> Array:
     Raises
     ------
     ValueError
-        If `W` is not square or `T` is negative.
+        If `W` is not square or holds NaN or infinity, or `T` is negative.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -160,8 +171,7 @@ def linear_gradient_norms(W: ArrayLike, T: int) -> Array:
     """
     W = as_float("W", W)
     check_shapes(W=(W, "H H"))
-    if T < 0:
-        raise ValueError(f"T must not be negative, but it is {T}")
+    check_size(0, T=T)
     return jacobian_product_norms(np.zeros((T, len(W))), W)
 
 
@@ -182,7 +192,7 @@ def spectral_radius(W: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If `W` is not square.
+        If `W` is not square or holds NaN or infinity.
 
     References
     ----------
@@ -195,6 +205,7 @@ def spectral_radius(W: ArrayLike) -> float:
     """
     W = as_float("W", W)
     check_shapes(W=(W, "H H"))
+    check_all_finite(W=W)
     return float(np.abs(np.linalg.eigvals(W)).max())
 
 
@@ -212,7 +223,7 @@ def spectral_norm(W: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If `W` is not a matrix.
+        If `W` is not a matrix or holds NaN or infinity.
 
     Examples
     --------
@@ -221,6 +232,7 @@ def spectral_norm(W: ArrayLike) -> float:
     """
     W = as_float("W", W)
     check_shapes(W=(W, "M N"))
+    check_all_finite(W=W)
     return float(np.linalg.norm(W, 2))
 
 
@@ -248,6 +260,8 @@ def norm_bounds(W_hh: ArrayLike, T: int, gamma: float = 1.0) -> Array:
     ------
     ValueError
         If `W_hh` is not square, `T` is negative or `gamma` is not positive.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -257,8 +271,7 @@ def norm_bounds(W_hh: ArrayLike, T: int, gamma: float = 1.0) -> Array:
     W_hh = as_float("W_hh", W_hh)
     check_shapes(W_hh=(W_hh, "H H"))
     check_positive("gamma", gamma)
-    if T < 0:
-        raise ValueError(f"T must not be negative, but it is {T}")
+    check_size(0, T=T)
     with np.errstate(over="ignore"):
         return (gamma * spectral_norm(W_hh)) ** np.arange(T + 1)
 
@@ -283,6 +296,8 @@ def growth_rate(log_norms: ArrayLike, start: int = 0) -> Array:
     ------
     ValueError
         If `start` is not in ``[0, T)``.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -290,6 +305,9 @@ def growth_rate(log_norms: ArrayLike, start: int = 0) -> Array:
     0.5
     """
     log_norms = as_float("log_norms", log_norms)
+    if log_norms.ndim < 1 or len(log_norms) < 2:
+        raise ValueError(f"log_norms has shape {log_norms.shape}, expected (T + 1, ...), T >= 1")
+    check_size(0, start=start)
     T = len(log_norms) - 1
     if not 0 <= start < T:
         raise ValueError(f"start must lie in [0, {T}) for {T} steps, but it is {start}")
@@ -319,7 +337,7 @@ def lyapunov_exponents(h: ArrayLike, W_hh: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        If the shapes do not fit together.
+        If the shapes do not fit together, or an argument holds NaN or infinity.
 
     References
     ----------
@@ -334,6 +352,7 @@ def lyapunov_exponents(h: ArrayLike, W_hh: ArrayLike) -> Array:
     h, W_hh = as_float("h", h), as_float("W_hh", W_hh)
     _check_states(h, W_hh, time=True)
     check_shapes(h=(h, "T H"))
+    check_all_finite(h=h, W_hh=W_hh)
     frame = np.eye(len(W_hh))
     log_growth = np.zeros(len(W_hh))
     with np.errstate(divide="ignore"):
@@ -396,7 +415,9 @@ def saturation(h: ArrayLike, tol: float = 0.1) -> float:
     Raises
     ------
     ValueError
-        If `h` is empty or `tol` is not in (0, 1).
+        If `h` is empty or holds NaN, or `tol` is not in (0, 1).
+    TypeError
+        If a parameter is no number.
 
     Examples
     --------
@@ -406,8 +427,10 @@ def saturation(h: ArrayLike, tol: float = 0.1) -> float:
     h = as_float("h", h)
     if h.size == 0:
         raise ValueError(f"h has shape {h.shape}: it must not be empty")
+    check_number("tol", tol)
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie in (0, 1), but it is {tol}")
+    check_all_finite(h=h)
     return float(np.mean(np.abs(h) > 1 - tol))
 
 

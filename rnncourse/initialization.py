@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncourse._validation import Array, as_float, check_positive, check_shapes
+from rnncourse._validation import (
+    Array,
+    as_float,
+    check_number,
+    check_positive,
+    check_rng,
+    check_shapes,
+    check_size,
+)
 from rnncourse.gradient_flow import spectral_radius
 
 if TYPE_CHECKING:
@@ -36,6 +44,8 @@ def orthogonal(n: int, gain: float, rng: np.random.Generator) -> Array:
     ------
     ValueError
         If `n` is below 1 or `gain` is not positive.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     References
     ----------
@@ -48,8 +58,9 @@ def orthogonal(n: int, gain: float, rng: np.random.Generator) -> Array:
     >>> np.allclose(W @ W.T, 4 * np.eye(3))
     True
     """
-    _check_size("n", n)
+    check_size(n=n)
     check_positive("gain", gain)
+    check_rng(rng)
     Q, R = np.linalg.qr(rng.standard_normal((n, n)))
     return gain * Q * np.sign(np.diag(R))
 
@@ -71,6 +82,8 @@ def identity(n: int, gain: float = 1.0) -> Array:
     ------
     ValueError
         If `n` is below 1 or `gain` is not positive.
+    TypeError
+        If a size is no integer.
 
     References
     ----------
@@ -83,7 +96,7 @@ def identity(n: int, gain: float = 1.0) -> Array:
     array([[0.5, 0. ],
            [0. , 0.5]])
     """
-    _check_size("n", n)
+    check_size(n=n)
     check_positive("gain", gain)
     return gain * np.eye(n)
 
@@ -108,6 +121,8 @@ def scaled_gaussian(n: int, gain: float, rng: np.random.Generator) -> Array:
     ------
     ValueError
         If `n` is below 1 or `gain` is not positive.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     References
     ----------
@@ -119,8 +134,9 @@ def scaled_gaussian(n: int, gain: float, rng: np.random.Generator) -> Array:
     >>> round(float(W.std()) * 20, 2)
     1.5
     """
-    _check_size("n", n)
+    check_size(n=n)
     check_positive("gain", gain)
+    check_rng(rng)
     return gain / np.sqrt(n) * rng.standard_normal((n, n))
 
 
@@ -183,6 +199,8 @@ def orthogonal_gates(H: int, gates: int, gain: float, rng: np.random.Generator) 
     ------
     ValueError
         If `H` or `gates` is below 1 or `gain` is not positive.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     Examples
     --------
@@ -190,7 +208,7 @@ def orthogonal_gates(H: int, gates: int, gain: float, rng: np.random.Generator) 
     >>> all(np.allclose(block @ block.T, np.eye(3)) for block in np.split(W_h, 4))
     True
     """
-    _check_size("gates", gates)
+    check_size(H=H, gates=gates)
     return np.concatenate([orthogonal(H, gain, rng) for _ in range(gates)])
 
 
@@ -215,6 +233,8 @@ def forget_bias(b: ArrayLike, value: float) -> Array:
     ------
     ValueError
         If the length of `b` is not a multiple of four or `value` is not finite.
+    TypeError
+        If a parameter is no number.
 
     References
     ----------
@@ -228,6 +248,7 @@ def forget_bias(b: ArrayLike, value: float) -> Array:
     array([0., 0., 1., 1., 0., 0., 0., 0.])
     """
     b, H = _check_gate_bias(b, gates=4)
+    check_number("value", value)
     if not np.isfinite(value):
         raise ValueError(f"value must be finite, but it is {value}")
     opened = b.copy()
@@ -258,6 +279,8 @@ def chrono(b: ArrayLike, T_max: float, rng: np.random.Generator) -> Array:
     ------
     ValueError
         If the length of `b` is not a multiple of four or `T_max` is below 2.
+    TypeError
+        If `rng` is no generator.
 
     References
     ----------
@@ -300,6 +323,8 @@ def chrono_gru(b: ArrayLike, T_max: float, rng: np.random.Generator) -> Array:
     ------
     ValueError
         If the length of `b` is not a multiple of three or `T_max` is below 2.
+    TypeError
+        If `rng` is no generator.
 
     References
     ----------
@@ -318,6 +343,8 @@ def chrono_gru(b: ArrayLike, T_max: float, rng: np.random.Generator) -> Array:
 
 
 def _log_time_constants(H: int, T_max: float, rng: np.random.Generator) -> Array:
+    check_rng(rng)
+    check_number("T_max", T_max)
     if not (np.isfinite(T_max) and T_max >= 2):
         raise ValueError(f"T_max must be at least 2, but it is {T_max}")
     return np.log(rng.uniform(1, T_max - 1, H))
@@ -331,8 +358,3 @@ def _check_gate_bias(b: ArrayLike, gates: int) -> tuple[Array, int]:
             f"b has shape {b.shape}, expected ({gates}H,): a multiple of {gates}, one block a gate"
         )
     return b, len(b) // gates
-
-
-def _check_size(name: str, size: int) -> None:
-    if size < 1:
-        raise ValueError(f"{name} must be at least 1, but it is {size}")

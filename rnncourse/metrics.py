@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncourse._validation import Array, as_float
+from rnncourse._validation import Array, as_float, as_mask, check_number, check_size
 from rnncourse.language_model import ngram_counts
 from rnncourse.rnn import valid_tokens
 from rnncourse.sequences import masked_mean
@@ -46,9 +46,11 @@ def perplexity(log_probs: ArrayLike, mask: ArrayLike | None = None) -> float:
     4.0
     """
     log_probs = as_float("log_probs", log_probs)
-    mask = np.ones(log_probs.shape, bool) if mask is None else np.asarray(mask)
+    if mask is None:
+        mask = np.ones(log_probs.shape, bool)
+    mask = as_mask("mask", mask, log_probs.shape, of="log_probs")
     mean = masked_mean(log_probs, mask)
-    if not np.all(log_probs[mask.astype(bool)] <= 1e-6):
+    if not np.all(log_probs[mask] <= 1e-6):
         raise ValueError("log_probs holds NaN or a value above 0: these are not log-probabilities")
     return float(np.exp(-mean))
 
@@ -69,12 +71,15 @@ def bits_per_character(loss: float) -> float:
     ------
     ValueError
         If `loss` is negative or NaN.
+    TypeError
+        If a parameter is no number.
 
     Examples
     --------
     >>> bits_per_character(np.log(8))
     3.0
     """
+    check_number("loss", loss)
     if not loss >= 0:
         raise ValueError(f"loss must be at least 0, but it is {loss}")
     return float(loss / np.log(2))
@@ -108,6 +113,8 @@ def accuracy(logits: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = Non
     """
     logits = as_float("logits", logits)
     labels, weights = valid_tokens(logits, targets, mask)
+    if np.isnan(logits[weights > 0]).any():
+        raise ValueError("logits holds NaN, which has no largest entry")
     return masked_mean(logits.argmax(axis=-1) == labels, weights)
 
 
@@ -140,6 +147,8 @@ def bleu(
     ValueError
         If there is no candidate, a candidate has no reference, the numbers of candidates and
         reference lists differ, or `max_n` is below 1.
+    TypeError
+        If a reference is a string although its candidate is split into tokens.
 
     References
     ----------
@@ -152,13 +161,20 @@ def bleu(
     >>> bleu([candidate], [["the cat sat down".split()]], max_n=1)
     0.25
     """
-    if max_n < 1:
-        raise ValueError(f"max_n must be at least 1, but it is {max_n}")
+    check_size(max_n=max_n)
+    _check_texts(candidates=candidates, references=references)
     if not candidates or len(candidates) != len(references) or not all(map(len, references)):
         raise ValueError(
             f"candidates has {len(candidates)} entries and references has {len(references)}; "
             "there must be at least one, as many of both, and at least one reference each"
         )
+    for i, (candidate, alternatives) in enumerate(zip(candidates, references, strict=True)):
+        if not isinstance(candidate, str) and any(isinstance(r, str) for r in alternatives):
+            raise TypeError(
+                f"references[{i}] must be a list of references, each split into tokens as "
+                f"candidates[{i}] is, but it holds strings"
+            )
+        _check_texts(**{f"references[{i}]": alternatives})
     log_precision = 0.0
     for n in range(1, max_n + 1):
         matches = total = 0
@@ -192,6 +208,11 @@ def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     -------
     int
 
+    Raises
+    ------
+    TypeError
+        If `a` or `b` is no sequence.
+
     References
     ----------
     V. I. Levenshtein, "Binary codes capable of correcting deletions, insertions, and reversals",
@@ -202,6 +223,9 @@ def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     >>> edit_distance("kitten", "sitting")
     3
     """
+    for name, sequence in (("a", a), ("b", b)):
+        if not hasattr(sequence, "__len__"):
+            raise TypeError(f"{name} must be a sequence, but it is {sequence!r}")
     row = list(range(len(b) + 1))  # distances from a[:0]
     for i, item in enumerate(a, start=1):
         above, row = row, [i]
@@ -235,6 +259,7 @@ def word_error_rate(
     >>> word_error_rate(["a b c d".split()], [["a"]])
     3.0
     """
+    _check_texts(hypotheses=hypotheses, references=references)
     if len(hypotheses) != len(references):
         raise ValueError(
             f"hypotheses has {len(hypotheses)} entries and references has {len(references)}"
@@ -243,6 +268,15 @@ def word_error_rate(
     if not words:
         raise ValueError("references must hold at least one word")
     return sum(map(edit_distance, hypotheses, references)) / words
+
+
+def _check_texts(**texts: Sequence[Sequence[object]]) -> None:
+    """Check that each argument is a list of sequences and not, say, one string."""
+    for name, sequences in texts.items():
+        if isinstance(sequences, str) or not (
+            hasattr(sequences, "__len__") and all(hasattr(s, "__len__") for s in sequences)
+        ):
+            raise TypeError(f"{name} must hold sequences of tokens, but it is {sequences!r}")
 
 
 def _pair(**arrays: ArrayLike) -> list[Array]:
@@ -299,12 +333,16 @@ def skill(error: float, baseline_error: float) -> float:
     ------
     ValueError
         If the baseline's error is not positive.
+    TypeError
+        If a parameter is no number.
 
     Examples
     --------
     >>> skill(0.5, baseline_error=2.0)
     0.75
     """
+    check_number("error", error)
+    check_number("baseline_error", baseline_error)
     if not baseline_error > 0:
         raise ValueError(f"baseline_error must be positive, but it is {baseline_error}")
     return 1 - error / baseline_error
@@ -332,6 +370,8 @@ def mase(y: ArrayLike, y_hat: ArrayLike, train: ArrayLike, m: int) -> float:
     ValueError
         If the shapes differ, `train` has no value `m` steps after its first, or repeats itself
         exactly, so that there is no scale.
+    TypeError
+        If a size is no integer.
 
     References
     ----------
@@ -345,7 +385,8 @@ def mase(y: ArrayLike, y_hat: ArrayLike, train: ArrayLike, m: int) -> float:
     """
     y, y_hat = _pair(y=y, y_hat=y_hat)
     train = as_float("train", train)
-    if m < 1 or train.ndim != 1 or len(train) <= m:
+    check_size(m=m)
+    if train.ndim != 1 or len(train) <= m:
         raise ValueError(
             f"train has shape {train.shape} and m is {m}; "
             "expected (N,) with N above m and m at least 1"
@@ -377,6 +418,8 @@ def pinball(y: ArrayLike, q: ArrayLike, tau: float) -> float:
     ------
     ValueError
         If the shapes differ or `tau` is not in (0, 1).
+    TypeError
+        If a parameter is no number.
 
     References
     ----------
@@ -388,6 +431,7 @@ def pinball(y: ArrayLike, q: ArrayLike, tau: float) -> float:
     1.0
     """
     y, q = _pair(y=y, q=q)
+    check_number("tau", tau)
     if not 0 < tau < 1:
         raise ValueError(f"tau must lie in (0, 1), but it is {tau}")
     return float(np.mean(np.maximum(tau * (y - q), (tau - 1) * (y - q))))
@@ -408,7 +452,7 @@ def interval_coverage(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> float
     Raises
     ------
     ValueError
-        If the shapes differ or an interval is upside down.
+        If the shapes differ, a value is NaN or an interval is upside down.
 
     Examples
     --------
@@ -416,6 +460,6 @@ def interval_coverage(y: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> float
     0.5
     """
     y, lower, upper = _pair(y=y, lower=lower, upper=upper)
-    if (lower > upper).any():
-        raise ValueError("lower is above upper in at least one interval")
+    if not (lower <= upper).all() or np.isnan(y).any():
+        raise ValueError("lower is above upper in at least one interval, or an argument holds NaN")
     return float(np.mean((lower <= y) & (y <= upper)))

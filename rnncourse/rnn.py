@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncourse._validation import Array, as_float, as_index, check_shapes
+from rnncourse._validation import Array, as_array, as_float, as_index, check_shapes
 
 if TYPE_CHECKING:
     import torch
@@ -111,8 +111,9 @@ def rnn_forward(
     (5, 2, 4)
     """
     x, h0, W_xh = as_float("x", x), as_float("h0", h0), as_float("W_xh", W_xh)
+    W_hh, b_h = as_float("W_hh", W_hh), as_float("b_h", b_h)
     sizes = check_shapes(x=(x, "T B D"), h0=(h0, "B H"), W_xh=(W_xh, "H D"))
-    dtype = np.result_type(x, h0, W_xh, np.asarray(W_hh), np.asarray(b_h))
+    dtype = np.result_type(x, h0, W_xh, W_hh, b_h)
     h = np.empty((sizes["T"], sizes["B"], sizes["H"]), dtype)
     h_t = h0
     for t in range(sizes["T"]):
@@ -207,7 +208,9 @@ def valid_tokens(
     >>> valid_tokens(np.zeros((2, 3)), [0, 2], [True, False])
     (array([0, 0]), array([1., 0.]))
     """
-    labels = np.asarray(targets)
+    labels = as_array("targets", targets)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"targets must hold integers, but its dtype is {labels.dtype}")
     if logits.ndim < 1 or logits.shape[-1] == 0:
         raise ValueError(f"logits has shape {logits.shape}, expected (..., V) with V >= 1")
     if labels.shape != logits.shape[:-1]:
@@ -218,7 +221,7 @@ def valid_tokens(
     if mask is None:
         weights = np.ones(labels.shape, logits.dtype)
     else:
-        weights = np.asarray(mask)
+        weights = as_array("mask", mask)
         if weights.shape != labels.shape:
             raise ValueError(
                 f"mask has shape {weights.shape}, expected {labels.shape}, the shape of targets"

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncourse._validation import Array, IntArray, as_float, as_index, check_shapes
+from rnncourse._validation import (
+    Array,
+    IntArray,
+    as_array,
+    as_float,
+    as_index,
+    as_mask,
+    check_keys,
+    check_number,
+    check_shapes,
+    check_size,
+)
 from rnncourse.bptt import rnn_backward
 from rnncourse.rnn import Params, rnn_forward
 
@@ -20,7 +31,8 @@ AnyArray = np.ndarray[Any, np.dtype[Any]]
 
 def _check_lengths(lengths: ArrayLike, T: int, smallest: int = 0) -> IntArray:
     """Return `lengths` as an array of integers in ``[smallest, T]``, shape (B,)."""
-    checked = np.asarray(lengths)
+    check_size(0, T=T)
+    checked = as_array("lengths", lengths)
     if checked.dtype.kind not in "iu":
         raise TypeError(f"lengths must hold integers, but its dtype is {checked.dtype}")
     if checked.ndim != 1 or not checked.size:
@@ -35,8 +47,8 @@ def _check_lengths(lengths: ArrayLike, T: int, smallest: int = 0) -> IntArray:
 
 def _check_time_major(name: str, x: ArrayLike, lengths: ArrayLike) -> AnyArray:
     """Return `x` as an array whose second axis fits `lengths`."""
-    checked, B = np.asarray(x), np.size(lengths)
-    if checked.ndim < 2 or checked.shape[1] != B:
+    checked, B = as_array(name, x), as_array("lengths", lengths).size
+    if checked.ndim < 2 or checked.shape[1] != B or not len(checked):
         raise ValueError(
             f"{name} has shape {checked.shape}, expected (T, B, ...) = (T, {B}, ...): "
             f"B = {B} comes from lengths"
@@ -64,6 +76,8 @@ def pad(sequences: Sequence[ArrayLike], value: float = 0.0) -> tuple[AnyArray, I
     ------
     ValueError
         If there is no sequence, all are empty, or their trailing axes differ.
+    TypeError
+        If a parameter is no number.
 
     Examples
     --------
@@ -73,7 +87,10 @@ def pad(sequences: Sequence[ArrayLike], value: float = 0.0) -> tuple[AnyArray, I
            [2, 0],
            [3, 0]]), array([3, 1]))
     """
-    arrays = [np.asarray(s) for s in sequences]
+    check_number("value", value)
+    if not hasattr(sequences, "__iter__"):
+        raise TypeError(f"sequences must be a list of arrays, but it is {sequences!r}")
+    arrays = [as_array(f"sequences[{i}]", s) for i, s in enumerate(sequences)]
     if not arrays or any(a.ndim == 0 for a in arrays):
         raise ValueError("sequences must hold at least one array, each with a time axis")
     lengths = np.array([len(a) for a in arrays])
@@ -301,11 +318,8 @@ def masked_mean(loss: ArrayLike, mask: ArrayLike) -> float:
     >>> masked_mean(np.array([[1.0, 2.0], [3.0, 99.0]]), np.array([[True, True], [True, False]]))
     2.0
     """
-    loss, mask = as_float("loss", loss), np.asarray(mask)
-    if mask.shape != loss.shape:
-        raise ValueError(f"mask has shape {mask.shape}, expected {loss.shape}, the shape of loss")
-    if not np.isin(mask, (0, 1)).all():
-        raise TypeError("mask must be boolean or hold only 0 and 1")
+    loss = as_float("loss", loss)
+    mask = as_mask("mask", mask, loss.shape, of="loss")
     count = np.count_nonzero(mask)
     return float(np.where(mask, loss, 0).sum() / count) if count else 0.0
 
@@ -399,6 +413,8 @@ def unpack(
     ------
     ValueError
         If the batch sizes ascend, are not positive, or do not sum to the number of rows of `data`.
+    TypeError
+        If a parameter is no number.
 
     Examples
     --------
@@ -407,7 +423,9 @@ def unpack(
            [2, 0],
            [3, 0]]), array([3, 1]))
     """
-    data, sizes = np.asarray(data), _check_batch_sizes(batch_sizes, data)
+    check_number("value", value)
+    data = as_array("data", data)
+    sizes = _check_batch_sizes(batch_sizes, data)
     mask = np.arange(sizes[0]) < sizes[:, None]  # (T, B)
     padded = np.full((*mask.shape, *data.shape[1:]), value, np.result_type(data, value))
     padded[mask] = data
@@ -467,7 +485,9 @@ def rnn_forward_packed(
     """
     data, h0 = as_float("data", data), as_float("h0", h0)
     sizes = _check_batch_sizes(batch_sizes, data)
-    if len(h0) != sizes[0]:
+    if data.ndim != 2:
+        raise ValueError(f"data has shape {data.shape}, expected (N, D)")
+    if h0.ndim != 2 or len(h0) != sizes[0]:
         raise ValueError(f"h0 has shape {h0.shape}, expected (B, H) with B = {sizes[0]}")
     h, h_last, start = [], h0.astype(np.result_type(data, h0)), 0
     for running in sizes:
@@ -557,6 +577,11 @@ def _both_states(
     x: Array, lengths: ArrayLike, forward: Mapping[str, Array], backward: Mapping[str, Array]
 ) -> tuple[Array, Array]:
     """Return the states of both directions, each in the order in which it read its inputs."""
+    axes = {"W_xh": "H D", "W_hh": "H H", "b_h": "H"}
+    for name, p in (("forward", forward), ("backward", backward)):
+        check_keys(name, p, *axes)
+        weights = {f"{name}[{key!r}]": (as_float(key, p[key]), axes[key]) for key in axes}
+        check_shapes(x=(x, "T B D"), **weights)
     h_forward, h_backward = (
         rnn_forward(
             inputs,
@@ -609,10 +634,17 @@ def bidirectional_backward(
     ((5, 2, 3), (4, 4))
     """
     x, dh = as_float("x", x), as_float("dh", dh)
+    check_keys("forward", forward, "W_hh")
+    check_shapes(x=(x, "T B D"), dh=(dh, "T B H+H"))
     H = len(forward["W_hh"])
     mask = length_mask(lengths, len(x))[..., None]
     dh, x = np.where(mask, dh, 0), np.where(mask, x, 0)  # 0 · NaN in the padding would be NaN
     h_forward, h_backward = _both_states(x, lengths, forward, backward)
+    if dh.shape[-1] != H + h_backward.shape[-1]:
+        raise ValueError(
+            f"dh has shape {dh.shape}, expected (T, B, 2H) with 2H = {H} + {h_backward.shape[-1]}, "
+            "the sizes of forward['W_hh'] and backward['W_hh']"
+        )
     grads = []
     for dh_half, inputs, h, p in (
         (dh[..., :H], x, h_forward, forward),
@@ -681,14 +713,15 @@ def buckets(lengths: ArrayLike, batch: int) -> list[IntArray]:
     ------
     ValueError
         If a length is negative or `batch` is below 1.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
     >>> buckets(np.array([2, 9, 3, 8, 2]), batch=2)
     [array([1, 3]), array([2, 0]), array([4])]
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, but it is {batch}")
+    check_size(batch=batch)
     order, _ = sort_by_length(lengths)
     return [order[i : i + batch] for i in range(0, len(order), batch)]
 
@@ -719,6 +752,8 @@ def stream_batches(
     ValueError
         If `batch` or `steps` is below 1, or there are fewer than ``batch + 1`` tokens. It is raised
         at the call, not at the first item. Up to ``batch - 1`` tokens at the end are left out.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -728,9 +763,7 @@ def stream_batches(
     [[2, 5]] [[3, 6]]
     """
     tokens = as_index("tokens", tokens)
-    for name, size in (("batch", batch), ("steps", steps)):
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, but it is {size}")
+    check_size(batch=batch, steps=steps)
     if tokens.ndim != 1 or len(tokens) <= batch:
         raise ValueError(
             f"tokens has shape {tokens.shape}, expected (N,) with N at least batch + 1 = "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncourse._validation import Array, as_float, check_shapes
+from rnncourse._validation import Array, as_float, check_number, check_shapes, check_size
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -168,6 +168,8 @@ def skip_rnn_forward(
     ------
     ValueError
         If the shapes do not fit together or `skip` is below 1.
+    TypeError
+        If a size is no integer.
 
     References
     ----------
@@ -185,7 +187,7 @@ def skip_rnn_forward(
     x, h0, W_xh, W_hh, b_h = _check_forward(x, h0, W_xh, W_hh, b_h)
     W_skip = as_float("W_skip", W_skip)
     check_shapes(h0=(h0, "B H"), W_skip=(W_skip, "H H"))
-    _check_skip(skip)
+    check_size(skip=skip)
     T, dtype = len(x), np.result_type(x, h0, W_xh, W_hh, W_skip, b_h)
     states = np.empty((T + 1, *h0.shape), dtype)  # states[t] is h_t, counted from h_0
     states[0] = h0
@@ -231,6 +233,8 @@ def skip_rnn_backward(
     ------
     ValueError
         If the shapes do not fit together or `skip` is below 1.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -260,7 +264,7 @@ def skip_rnn_backward(
         W_hh=(W_hh, "H H"),
         W_skip=(W_skip, "H H"),
     )
-    _check_skip(skip)
+    check_size(skip=skip)
     T, dtype = len(x), np.result_type(dh, x, h0, h, W_xh, W_hh, W_skip)
     states = np.concatenate([h0[None], h])  # states[t] is h_t, counted from h_0
     dstates = np.zeros(states.shape, dtype)  # total gradient of each state
@@ -328,12 +332,6 @@ def _check_forward(
 
 
 def _check_alpha(alpha: float) -> None:
+    check_number("alpha", alpha)
     if not 0 < alpha <= 1:
         raise ValueError(f"alpha must lie in (0, 1], but it is {alpha}")
-
-
-def _check_skip(skip: int) -> None:
-    if not isinstance(skip, int | np.integer):
-        raise TypeError(f"skip must be a whole number of steps, but it is {skip!r}")
-    if skip < 1:
-        raise ValueError(f"skip must be at least 1 step, but it is {skip}")

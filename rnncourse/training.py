@@ -9,7 +9,14 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from rnncourse._validation import Array, check_finite, check_positive
+from rnncourse._validation import (
+    Array,
+    as_float,
+    check_finite,
+    check_keys,
+    check_number,
+    check_positive,
+)
 from rnncourse.clipping import clip_by_global_norm, global_norm
 from rnncourse.rnn import Params
 
@@ -23,18 +30,35 @@ class Optimizer(Protocol):
         """Return the parameters after one update; `params` itself stays as it is."""
 
 
-def _check_pairs(params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
+def _check_pairs(
+    params: Mapping[str, Array], grads: Mapping[str, Array], state: Mapping[str, Array]
+) -> dict[str, tuple[Array, Array]]:
+    """Check that gradients fit the parameters and what the optimizer remembers; return pairs."""
+    check_keys("params", params)
+    check_keys("grads", grads)
     if params.keys() != grads.keys():
         raise ValueError(f"params has the keys {sorted(params)} and grads has {sorted(grads)}")
+    pairs = {}
     for name in params:
-        if np.shape(params[name]) != np.shape(grads[name]):
+        p = as_float(f"params[{name!r}]", params[name])
+        g = as_float(f"grads[{name!r}]", grads[name])
+        if p.shape != g.shape:
             raise ValueError(
-                f"grads[{name!r}] has shape {np.shape(grads[name])}, "
-                f"expected {np.shape(params[name])}, the shape of params[{name!r}]"
+                f"grads[{name!r}] has shape {g.shape}, "
+                f"expected {p.shape}, the shape of params[{name!r}]"
             )
+        if name in state and state[name].shape != g.shape:
+            raise ValueError(
+                f"params[{name!r}] has shape {p.shape}, but the optimizer has stepped one of shape "
+                f"{state[name].shape} before: make a new optimizer for another model"
+            )
+        pairs[name] = p, g
+    check_finite("grads", grads)
+    return pairs
 
 
 def _check_decay(name: str, value: float) -> None:
+    check_number(name, value)
     if not 0 <= value < 1:
         raise ValueError(f"{name} must lie in [0, 1), but it is {value}")
 
@@ -94,17 +118,18 @@ class SGD:
         Raises
         ------
         ValueError
-            If keys or shapes differ.
+            If keys or shapes differ, also from those of earlier steps, or a gradient holds NaN
+            or infinity.
 
         Examples
         --------
         >>> SGD(lr=0.5).step({"w": np.array([1.0])}, {"w": np.array([4.0])})
         {'w': array([-1.])}
         """
-        _check_pairs(params, grads)
-        for name, g in grads.items():
+        pairs = _check_pairs(params, grads, self.velocity)
+        for name, (_, g) in pairs.items():
             self.velocity[name] = self.momentum * self.velocity.get(name, np.zeros_like(g)) + g
-        return {name: p - self.lr * self.velocity[name] for name, p in params.items()}
+        return {name: p - self.lr * self.velocity[name] for name, (p, _) in pairs.items()}
 
 
 @dataclass
@@ -168,22 +193,23 @@ class Adam:
         Raises
         ------
         ValueError
-            If keys or shapes differ.
+            If keys or shapes differ, also from those of earlier steps, or a gradient holds NaN
+            or infinity.
 
         Examples
         --------
         >>> Adam(lr=0.5).step({"w": np.array([1.0])}, {"w": np.array([4.0])})["w"].round(4)
         array([0.5])
         """
-        _check_pairs(params, grads)
+        pairs = _check_pairs(params, grads, self.m)
         self.steps += 1
         new: Params = {}
-        for name, g in grads.items():
+        for name, (p, g) in pairs.items():
             m = self.beta1 * self.m.get(name, np.zeros_like(g)) + (1 - self.beta1) * g
             v = self.beta2 * self.v.get(name, np.zeros_like(g)) + (1 - self.beta2) * g**2
             m_hat = m / (1 - self.beta1**self.steps)
             v_hat = v / (1 - self.beta2**self.steps)
-            new[name] = params[name] - self.lr * m_hat / (np.sqrt(v_hat) + self.eps)
+            new[name] = p - self.lr * m_hat / (np.sqrt(v_hat) + self.eps)
             self.m[name], self.v[name] = m, v
         return new
 
@@ -273,6 +299,7 @@ def train(
     """
     if max_norm is not None:
         check_positive("max_norm", max_norm)
+    check_keys("params", params)
     params, history = dict(params), History()
     bar = progress_bar(batches) if progress else None
     for step, batch in enumerate(batches if bar is None else bar, start=1):

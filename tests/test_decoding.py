@@ -254,7 +254,7 @@ rng = np.random.default_rng(0)
         (lambda: dec.linear_decay(1, 5.0, floor=2.0), "floor"),
         (lambda: dec.exponential_decay(1, 1.0), "k must lie"),
         (lambda: dec.free_run(good, np.zeros((1, 1)), 0, 0), "steps must be at least 1"),
-        (lambda: dec.free_run(good, np.zeros((1, 1)), -1, 3), "bos holds -1"),
+        (lambda: dec.free_run(good, np.zeros((1, 1)), -1, 3), "bos must be at least 0"),
         (lambda: dec.sample(np.ones(3), 0.0, None, rng), "temperature must be positive"),
         (lambda: dec.sample(np.ones(3), 1.0, 0, rng), "top_k must be at least 1"),
         (lambda: dec.sample(np.array([np.nan, 1.0]), 1.0, None, rng), "logits holds NaN"),

@@ -185,7 +185,7 @@ def test_arguments_are_not_modified():
         (lambda: metrics.word_error_rate([["a"]], [[]]), "at least one word"),
         (lambda: metrics.mase([1.0], [1.0, 2.0], np.arange(5.0), 1), r"y_hat has shape \(2,\)"),
         (lambda: metrics.mase([1.0], [1.0], np.arange(3.0), 3), "m is 3"),
-        (lambda: metrics.mase([1.0], [1.0], np.arange(3.0), 0), "m is 0"),
+        (lambda: metrics.mase([1.0], [1.0], np.arange(3.0), 0), "m must be at least 1"),
         (lambda: metrics.mase([1.0], [1.0], np.ones(5), 1), "repeats itself"),
         (lambda: metrics.pinball([1.0], [1.0], 1.0), "tau must lie in"),
         (lambda: metrics.pinball([], [], 0.5), "at least one entry"),

@@ -155,7 +155,7 @@ def test_learned_h0_gradient_sums_over_the_batch(rng):
         (lambda c: leaky({**c, "h0": np.ones((3, 5))}, 0.5), ValueError, "h0 has shape"),
         (lambda c: leaky({**c, "dh": np.ones((7, 2, 4))}, 0.5), ValueError, "dh has shape"),
         (lambda c: skipping(c, 0), ValueError, "skip must be at least 1"),
-        (lambda c: skipping(c, 1.5), TypeError, "skip must be a whole number"),
+        (lambda c: skipping(c, 1.5), TypeError, "skip must be an integer"),
         (lambda c: skipping({**c, "W_skip": np.ones((5, 4))}, 2), ValueError, "W_skip has shape"),
         (lambda c: skipping({**c, "x": np.ones((7, 2))}, 2), ValueError, "x has shape"),
         (lambda c: learned_h0_gradient(np.ones(5)), ValueError, "dh0 has shape"),
