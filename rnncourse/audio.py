@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncourse._validation import Array, as_float, check_positive
+from rnncourse._validation import Array, as_array, as_float, as_mask, check_positive, check_size
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -47,6 +47,11 @@ def frequency(pitch: ArrayLike) -> Array:
     -------
     ndarray, same shape
         Hertz.
+
+    Raises
+    ------
+    TypeError
+        If `pitch` holds anything but numbers.
 
     Examples
     --------
@@ -87,6 +92,8 @@ def synthesize(
     ValueError
         If the shapes do not fit together, there is no step, a pitch is outside 0 to 127, or
         `step_seconds` or `rate` is not positive.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -94,7 +101,7 @@ def synthesize(
     >>> len(signal) / RATE  # three steps and the release
     0.87
     """
-    notes = np.atleast_1d(np.asarray(pitch))
+    notes = np.atleast_1d(as_array("pitch", pitch))
     notes = notes[:, None] if notes.ndim == 1 else notes
     if notes.ndim != 2 or not notes.size:
         raise ValueError(f"pitch has shape {np.shape(pitch)}, expected (T, voices) or (T,)")
@@ -103,13 +110,9 @@ def synthesize(
     begins = np.ones(notes.shape, bool)
     begins[1:] = notes[1:] != notes[:-1]
     if onset is not None:
-        if np.shape(onset) != np.shape(pitch):
-            raise ValueError(
-                f"onset has shape {np.shape(onset)}, but pitch has shape {np.shape(pitch)}"
-            )
-        begins |= np.asarray(onset, bool).reshape(notes.shape)
+        begins |= as_mask("onset", onset, np.shape(pitch), of="pitch").reshape(notes.shape)
     check_positive("step_seconds", step_seconds)
-    check_positive("rate", rate)
+    check_size(rate=rate)
 
     edges = np.round(np.arange(len(notes) + 1) * step_seconds * rate).astype(int)
     signal = np.zeros(edges[-1] + round(RELEASE * rate))
@@ -161,6 +164,8 @@ def wav_bytes(signal: ArrayLike, rate: int = RATE, bits: int = 8) -> bytes:
     ValueError
         If the signal is not one-dimensional, holds NaN or a value beyond 1, or `bits` is another
         number.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -174,7 +179,7 @@ def wav_bytes(signal: ArrayLike, rate: int = RATE, bits: int = 8) -> bytes:
         raise ValueError("signal holds NaN or infinity")
     if samples.size and np.abs(samples).max() > 1.0:
         raise ValueError("signal goes beyond -1 and 1: divide it by its largest absolute value")
-    check_positive("rate", rate)
+    check_size(rate=rate)
     if bits == 8:  # unsigned, by the format's definition, and an even number of bytes
         samples = np.append(samples, np.zeros(len(samples) % 2))
         raw = np.round(127 * samples + 128).astype(np.uint8).tobytes()
@@ -256,6 +261,8 @@ def play(signal: ArrayLike, *, label: str, rate: int = RATE, bits: int = 8) -> C
     >>> play(synthesize([69, 71, 72], step_seconds=0.2), label="Three notes that rise")
     Clip(Three notes that rise, 0.7 s)
     """
+    if not isinstance(label, str):
+        raise TypeError(f"label must be a text that says what is heard, but it is {label!r}")
     label = " ".join(label.split())
     if not label:
         raise ValueError("label is empty: say in words what is heard")

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncourse._validation import Array, IntArray, as_float, check_shapes
+from rnncourse._validation import (
+    Array,
+    IntArray,
+    as_float,
+    check_all_finite,
+    check_number,
+    check_shapes,
+    check_size,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -22,12 +30,6 @@ def _check_series(name: str, y: ArrayLike, shortest: int = 1) -> Array:
     if not np.isfinite(checked).all():
         raise ValueError(f"{name} holds NaN or infinity")
     return checked
-
-
-def _check_at_least(minimum: int, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < minimum:
-            raise ValueError(f"{name} must be at least {minimum}, but it is {size}")
 
 
 def windows(y: ArrayLike, n_in: int, n_out: int, stride: int) -> tuple[Array, Array]:
@@ -56,6 +58,8 @@ def windows(y: ArrayLike, n_in: int, n_out: int, stride: int) -> tuple[Array, Ar
     ------
     ValueError
         If a size is below 1, the series is shorter than one window, or it holds NaN.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -65,7 +69,7 @@ def windows(y: ArrayLike, n_in: int, n_out: int, stride: int) -> tuple[Array, Ar
            [1., 3.],
            [2., 4.]]), array([[3., 5.]]))
     """
-    _check_at_least(1, n_in=n_in, n_out=n_out, stride=stride)
+    check_size(n_in=n_in, n_out=n_out, stride=stride)
     y = _check_series("y", y, shortest=n_in + n_out)
     starts = np.arange(0, len(y) - n_in - n_out + 1, stride)  # (B,)
     steps = np.arange(n_in + n_out)[:, None]  # (n_in + n_out, 1)
@@ -118,12 +122,18 @@ def scale(y: ArrayLike, mean: ArrayLike, std: ArrayLike) -> Array:
     -------
     ndarray, in the shape of `y`
 
+    Raises
+    ------
+    ValueError
+        If `mean` or `std` does not fit the last axes of `y`, or `std` is not positive.
+
     Examples
     --------
     >>> scale(np.array([3.0, 5.0]), mean=3.0, std=2.0)
     array([0., 1.])
     """
-    return (as_float("y", y) - as_float("mean", mean)) / as_float("std", std)
+    y, mean, std = _check_scale("y", y, mean, std)
+    return (y - mean) / std
 
 
 def unscale(z: ArrayLike, mean: ArrayLike, std: ArrayLike) -> Array:
@@ -139,12 +149,36 @@ def unscale(z: ArrayLike, mean: ArrayLike, std: ArrayLike) -> Array:
     -------
     ndarray, in the shape of `z`
 
+    Raises
+    ------
+    ValueError
+        If `mean` or `std` does not fit the last axes of `z`, or `std` is not positive.
+
     Examples
     --------
     >>> unscale(np.array([0.0, 1.0]), mean=3.0, std=2.0)
     array([3., 5.])
     """
-    return as_float("z", z) * as_float("std", std) + as_float("mean", mean)
+    z, mean, std = _check_scale("z", z, mean, std)
+    return z * std + mean
+
+
+def _check_scale(
+    name: str, values: ArrayLike, mean: ArrayLike, std: ArrayLike
+) -> tuple[Array, Array, Array]:
+    checked, mean, std = as_float(name, values), as_float("mean", mean), as_float("std", std)
+    for other, array in (("mean", mean), ("std", std)):
+        axes = checked.shape[max(checked.ndim - array.ndim, 0) :]
+        if len(axes) < array.ndim or any(
+            a not in (1, b) for a, b in zip(array.shape, axes, strict=True)
+        ):
+            raise ValueError(
+                f"{other} has shape {array.shape}, expected () or {checked.shape[-1:]}: one number "
+                f"or one for each entry of the last axis of {name}, shape {checked.shape}"
+            )
+    if not (std > 0).all():
+        raise ValueError(f"std must be positive, but it is {std}; fit_scaler gives 1 to constants")
+    return checked, mean, std
 
 
 def rolling_origin(n: int, first: int, horizon: int, step: int) -> list[tuple[IntArray, IntArray]]:
@@ -171,6 +205,8 @@ def rolling_origin(n: int, first: int, horizon: int, step: int) -> list[tuple[In
     ------
     ValueError
         If a size is below 1, or not even the first test part fits.
+    TypeError
+        If a size is no integer.
 
     References
     ----------
@@ -184,7 +220,7 @@ def rolling_origin(n: int, first: int, horizon: int, step: int) -> list[tuple[In
     [0 1 2] [3 4]
     [0 1 2 3 4] [5 6]
     """
-    _check_at_least(1, first=first, horizon=horizon, step=step)
+    check_size(n=n, first=first, horizon=horizon, step=step)
     if first + horizon > n:
         raise ValueError(f"n must be at least first + horizon = {first} + {horizon}, but it is {n}")
     origins = range(first, n - horizon + 1, step)
@@ -237,13 +273,15 @@ def seasonal_naive(y: ArrayLike, horizon: int, m: int) -> Array:
     ------
     ValueError
         If the past is shorter than a season or holds NaN, or `horizon` or `m` is below 1.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
     >>> seasonal_naive(np.array([9.0, 1.0, 2.0, 3.0]), horizon=5, m=3)
     array([1., 2., 3., 1., 2.])
     """
-    _check_at_least(1, horizon=horizon, m=m)
+    check_size(horizon=horizon, m=m)
     y = _check_series("y", y, shortest=m)
     return y[len(y) - m + np.arange(horizon) % m]
 
@@ -270,6 +308,8 @@ def fit_ar(y: ArrayLike, p: int) -> tuple[float, Array]:
     ValueError
         If `p` is negative, or fewer than ``p + 1`` equations remain for the ``p + 1`` unknowns, or
         the series holds NaN.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -278,7 +318,7 @@ def fit_ar(y: ArrayLike, p: int) -> tuple[float, Array]:
     >>> phi.round(6), round(intercept, 6) == 0
     (array([0.9]), True)
     """
-    _check_at_least(0, p=p)
+    check_size(0, p=p)
     y = _check_series("y", y, shortest=2 * p + 1)
     check_shapes(y=(y, "N"))
     lags = [y[p - lag : len(y) - lag] for lag in range(1, p + 1)]  # y[t - lag] for all t >= p
@@ -314,6 +354,7 @@ def companion_matrix(phi: ArrayLike) -> Array:
     """
     phi = as_float("phi", phi)
     p = check_shapes(phi=(phi, "p"))["p"]
+    check_all_finite(phi=phi)
     matrix = np.eye(p, k=-1, dtype=phi.dtype)
     matrix[0] = phi
     return matrix
@@ -363,14 +404,20 @@ def forecast_ar(y: ArrayLike, intercept: float, phi: ArrayLike, horizon: int) ->
     ------
     ValueError
         If the past is shorter than p or holds NaN, or `horizon` is below 1.
+    TypeError
+        If a size is no integer or a parameter is no number.
 
     Examples
     --------
     >>> forecast_ar(np.array([8.0]), intercept=0.0, phi=np.array([0.5]), horizon=3)
     array([4., 2., 1.])
     """
-    _check_at_least(1, horizon=horizon)
+    check_size(horizon=horizon)
     phi = as_float("phi", phi)
+    check_number("intercept", intercept)
+    if phi.ndim != 1:
+        raise ValueError(f"phi has shape {phi.shape}, expected (p,)")
+    check_all_finite(intercept=np.asarray(intercept), phi=phi)
     p = len(phi)
     y = _check_series("y", y, shortest=max(p, 1))
     check_shapes(y=(y, "N"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncourse._validation import IntArray, as_index
+from rnncourse._validation import IntArray, as_index, check_size
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -35,15 +35,16 @@ def ngram_counts(tokens: Sequence[Any] | IntArray, n: int) -> dict[tuple[Any, ..
     ------
     ValueError
         If `n` is below 1.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
     >>> ngram_counts("abab", 2)
     {('a', 'b'): 2, ('b', 'a'): 1}
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, but it is {n}")
-    items = tokens.tolist() if isinstance(tokens, np.ndarray) else list(tokens)
+    check_size(n=n)
+    items = list(_items("tokens", tokens))
     return dict(Counter(tuple(items[i : i + n]) for i in range(len(items) - n + 1)))
 
 
@@ -90,9 +91,8 @@ class KneserNey:
     """
 
     def __init__(self, tokens: ArrayLike, n: int, V: int) -> None:
+        check_size(n=n, V=V)
         tokens = as_index("tokens", tokens, V).astype(np.int64)
-        if n < 1:
-            raise ValueError(f"n must be at least 1, but it is {n}")
         if int(V) ** int(n) >= 2**63:
             raise ValueError(f"V ** n = {V} ** {n} does not fit into 63 bits")
         if tokens.ndim != 1 or len(tokens) < n:
@@ -141,6 +141,8 @@ class KneserNey:
         (2,)
         """
         tokens = as_index("tokens", tokens, self.V).astype(np.int64)
+        if tokens.ndim != 1 or not tokens.size:
+            raise ValueError(f"tokens has shape {tokens.shape}, expected (N,) with N at least 1")
         start = [
             self._probabilities(tokens[None, :i]) for i in range(1, min(self.n, len(tokens) + 1))
         ]
@@ -169,6 +171,8 @@ class KneserNey:
         array([0.083, 0.917])
         """
         past = as_index("context", context, self.V) if np.size(context) else np.empty(0, np.int64)
+        if past.ndim != 1:
+            raise ValueError(f"context has shape {past.shape}, expected (N,)")
         past = past[max(len(past) - self.n + 1, 0) :]
         runs = np.column_stack([np.tile(past, (self.V, 1)), np.arange(self.V)])
         return self._probabilities(runs.astype(np.int64))
@@ -224,6 +228,11 @@ def longest_copied_ngram(
     int
         0 if they share no token.
 
+    Raises
+    ------
+    TypeError
+        If `sample` or `train` is no sequence.
+
     Examples
     --------
     >>> longest_copied_ngram("the white cat", "a white whale")
@@ -233,8 +242,8 @@ def longest_copied_ngram(
         return _longest_shared_substring(sample, train)
     codes: dict[Any, int] = {}
     sample, train = (
-        np.array([codes.setdefault(item, len(codes)) for item in _items(tokens)], np.int64)
-        for tokens in (sample, train)
+        np.array([codes.setdefault(item, len(codes)) for item in _items(name, tokens)], np.int64)
+        for name, tokens in (("sample", sample), ("train", train))
     )
     longest, run = 0, np.zeros(len(train) + 1, np.int64)
     for token in sample:
@@ -253,5 +262,9 @@ def _longest_shared_substring(sample: str, train: str) -> int:
     return longest
 
 
-def _items(tokens: Sequence[Hashable] | IntArray) -> Sequence[Any]:
+def _items(name: str, tokens: Sequence[Hashable] | IntArray) -> Sequence[Any]:
+    if not hasattr(tokens, "__len__"):
+        raise TypeError(f"{name} must be a sequence of tokens, but it is {tokens!r}")
+    if isinstance(tokens, np.ndarray) and tokens.ndim != 1:
+        raise ValueError(f"{name} has shape {tokens.shape}, expected (N,)")
     return tokens.tolist() if isinstance(tokens, np.ndarray) else tokens

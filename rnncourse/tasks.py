@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncourse._validation import Array, IntArray, as_index, check_positive
-
-
-def _check_at_least(minimum: int, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < minimum:
-            raise ValueError(f"{name} must be at least {minimum}, but it is {size}")
+from rnncourse._validation import Array, IntArray, as_index, check_positive, check_rng, check_size
 
 
 def one_hot(tokens: IntArray, size: int) -> Array:
@@ -32,6 +26,8 @@ def one_hot(tokens: IntArray, size: int) -> Array:
     ------
     ValueError
         If a token is not in ``[0, size)``.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
@@ -39,6 +35,7 @@ def one_hot(tokens: IntArray, size: int) -> Array:
     array([[0., 0., 1.],
            [1., 0., 0.]])
     """
+    check_size(size=size)
     tokens = as_index("tokens", tokens, size)
     return (tokens[..., None] == np.arange(size)).astype(np.float64)
 
@@ -72,6 +69,8 @@ def delayed_recall(
     ------
     ValueError
         If a size is too small.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     Examples
     --------
@@ -79,8 +78,9 @@ def delayed_recall(
     >>> x.shape, bool((x[0].argmax(axis=-1) == targets).all())
     ((11, 3, 6), True)
     """
-    _check_at_least(0, delay=delay, distractors=distractors)
-    _check_at_least(1, batch=batch, classes=classes)
+    check_size(0, delay=delay, distractors=distractors)
+    check_size(batch=batch, classes=classes)
+    check_rng(rng)
     targets = rng.integers(classes, size=batch)
     x = np.zeros((delay + 1, batch, classes + distractors))
     x[0] = one_hot(targets, classes + distractors)
@@ -114,6 +114,8 @@ def adding(T: int, batch: int, rng: np.random.Generator) -> tuple[Array, Array]:
     ------
     ValueError
         If a size is too small.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     References
     ----------
@@ -125,8 +127,9 @@ def adding(T: int, batch: int, rng: np.random.Generator) -> tuple[Array, Array]:
     >>> bool(np.allclose((x[..., 0] * x[..., 1]).sum(axis=0), targets))
     True
     """
-    _check_at_least(2, T=T)
-    _check_at_least(1, batch=batch)
+    check_size(2, T=T)
+    check_size(batch=batch)
+    check_rng(rng)
     x = np.zeros((T, batch, 2))
     x[..., 0] = rng.random((T, batch))
     columns = np.arange(batch)
@@ -166,6 +169,8 @@ def copy(
     ------
     ValueError
         If a size is too small.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     References
     ----------
@@ -178,7 +183,8 @@ def copy(
     >>> x.argmax(axis=-1).ravel(), y.ravel()
     (array([4, 3, 5, 5, 6, 5, 5]), array([5, 5, 5, 5, 5, 4, 3]))
     """
-    _check_at_least(1, delay=delay, batch=batch, symbols=symbols, length=length)
+    check_size(delay=delay, batch=batch, symbols=symbols, length=length)
+    check_rng(rng)
     blank, go = symbols, symbols + 1
     message = rng.integers(symbols, size=(length, batch))
     tokens = np.full((delay + 2 * length, batch), blank)
@@ -213,6 +219,8 @@ def temporal_order(T: int, batch: int, rng: np.random.Generator) -> tuple[Array,
     ------
     ValueError
         If a size is too small.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     References
     ----------
@@ -225,8 +233,9 @@ def temporal_order(T: int, batch: int, rng: np.random.Generator) -> tuple[Array,
     >>> x.shape, (x[..., :2].sum(axis=(0, 2)) == 2).all()
     ((20, 3, 6), np.True_)
     """
-    _check_at_least(10, T=T)
-    _check_at_least(1, batch=batch)
+    check_size(10, T=T)
+    check_size(batch=batch)
+    check_rng(rng)
     tokens = rng.integers(2, 6, size=(T, batch))
     first, second = rng.integers(2, size=(2, batch))
     columns = np.arange(batch)
@@ -256,6 +265,8 @@ def parity(T: int, batch: int, rng: np.random.Generator) -> tuple[Array, IntArra
     ------
     ValueError
         If a size is below 1.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     Examples
     --------
@@ -263,7 +274,8 @@ def parity(T: int, batch: int, rng: np.random.Generator) -> tuple[Array, IntArra
     >>> x.ravel(), targets.ravel()
     (array([1., 1., 1., 0., 0.]), array([1, 0, 1, 1, 1]))
     """
-    _check_at_least(1, T=T, batch=batch)
+    check_size(T=T, batch=batch)
+    check_rng(rng)
     bits = rng.integers(2, size=(T, batch))
     return bits[..., None].astype(np.float64), bits.cumsum(axis=0) % 2
 
@@ -295,6 +307,8 @@ def echo(
     ------
     ValueError
         If a size is too small.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     Examples
     --------
@@ -302,8 +316,9 @@ def echo(
     >>> x.ravel(), targets.ravel(), mask.ravel()[:3]
     (array([ 1.,  1.,  1., -1., -1., -1.]), array([0, 0, 1, 1, 1, 0]), array([False, False,  True]))
     """
-    _check_at_least(0, lag=lag)
-    _check_at_least(1, T=T, batch=batch)
+    check_size(0, lag=lag)
+    check_size(T=T, batch=batch)
+    check_rng(rng)
     bits = rng.integers(2, size=(T, batch))
     targets = np.zeros_like(bits)
     targets[lag:] = bits[: max(T - lag, 0)]
@@ -346,6 +361,8 @@ def mackey_glass(
     ------
     ValueError
         If a size is not positive or `tau` is not a whole number of integration steps.
+    TypeError
+        If a size is no integer or `rng` is no generator.
 
     References
     ----------
@@ -358,7 +375,8 @@ def mackey_glass(
     >>> y.shape, bool(0.2 < y.min() < y.max() < 1.5)
     ((300, 2, 1), True)
     """
-    _check_at_least(1, T=T, batch=batch, substeps=substeps)
+    check_size(T=T, batch=batch, substeps=substeps)
+    check_rng(rng)
     check_positive("tau", tau)
     check_positive("spacing", spacing)
     dt = spacing / substeps
