@@ -120,6 +120,16 @@ def _(q, K, V, mask=None):
     return _mix(w, V), w
 
 
+@dot_attention.form("mask-after-softmax")
+def _(q, K, V, mask=None):
+    scores = (q * K).sum(axis=-1)
+    w = np.exp(scores - scores.max(axis=0))
+    w = w / w.sum(axis=0)
+    if mask is not None:
+        w = w * mask
+    return (w[..., None] * V).sum(axis=0), w
+
+
 @dot_attention.mistake(
     "masked-score-zero",
     "masked scores are set to 0 before the softmax",
