@@ -74,6 +74,18 @@ def as_float(name: str, value: ArrayLike) -> Array:
     )
 
 
+def as_floats(name: str, arrays: Mapping[Any, ArrayLike], *keys: str) -> dict[Any, Array]:
+    """Return a dict of float arrays; see :func:`check_keys` and :func:`as_float` for its errors.
+
+    Examples
+    --------
+    >>> as_floats("grads", {"W_hh": [1, 2]})
+    {'W_hh': array([1., 2.])}
+    """
+    check_keys(name, arrays, *keys)
+    return {key: as_float(f"{name}[{key!r}]", array) for key, array in arrays.items()}
+
+
 def as_index(name: str, value: ArrayLike, upper: int | None = None) -> IntArray:
     """Return `value` as an integer array with entries in ``[0, upper)``.
 
@@ -118,7 +130,7 @@ def check_shapes(**arrays: tuple[Any, str]) -> dict[str, int]:
     """Check that named axes agree and return their sizes.
 
     Each keyword is an argument's name with the array and its axes, as in ``x=(x, "T B D")``. The
-    first argument that uses an axis fixes its size.
+    first argument that uses an axis fixes its size; an axis called by a number has that size.
 
     Returns
     -------
@@ -144,7 +156,7 @@ def check_shapes(**arrays: tuple[Any, str]) -> dict[str, int]:
     origin: dict[str, str] = {}
 
     def expected(name: str, axes: list[str]) -> str:
-        known = (str(sizes[a]) if origin.get(a, name) != name else a for a in axes)
+        known = (str(sizes[a]) if a in sizes and origin.get(a) != name else a for a in axes)
         return f"({', '.join(axes)}) = ({', '.join(known)})"
 
     for name, (array, axes_text) in arrays.items():
@@ -157,6 +169,8 @@ def check_shapes(**arrays: tuple[Any, str]) -> dict[str, int]:
         for axis, size in zip(axes, shape, strict=True):
             if size == 0:
                 raise ValueError(f"{name} has shape {shape}: axis {axis} must not be empty")
+            if axis.isdigit() and size != int(axis):
+                raise ValueError(f"{name} has shape {shape}, expected {expected(name, axes)}")
             if sizes.setdefault(axis, size) != size:
                 source = origin.get(axis, name)
                 raise ValueError(
@@ -227,6 +241,24 @@ def check_size(smallest: int = 1, **sizes: int) -> None:
             raise ValueError(f"{name} must be at least {smallest}, but it is {size}")
 
 
+def check_dtype(dtype: Any) -> None:
+    """Raise ``TypeError`` unless `dtype` means float32 or float64.
+
+    Examples
+    --------
+    >>> check_dtype(int)
+    Traceback (most recent call last):
+        ...
+    TypeError: dtype must be float32 or float64, but it is <class 'int'>
+    """
+    try:
+        known = dtype is not None and np.dtype(dtype) in FLOATS
+    except TypeError:
+        known = False
+    if not known:
+        raise TypeError(f"dtype must be float32 or float64, but it is {dtype!r}")
+
+
 def check_rng(rng: np.random.Generator) -> None:
     """Raise ``TypeError`` unless `rng` is a generator: a seed would draw the same at every call.
 
@@ -274,23 +306,48 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be positive and finite, but it is {value}")
 
 
-def check_finite(name: str, arrays: Mapping[str, Array]) -> None:
-    """Raise ``ValueError`` naming the first array of a dict that holds NaN or infinity.
+def as_finite(name: str, arrays: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Return a dict of float arrays; ``ValueError`` names the first that holds NaN or infinity.
 
     Examples
     --------
-    >>> check_finite("grads", {"W_hh": np.array([1.0, np.nan])})
+    >>> as_finite("grads", {"W_hh": np.array([1.0, np.nan])})
     Traceback (most recent call last):
         ...
     ValueError: grads['W_hh'] holds NaN or infinity in 1 of 2 entries; skip this update and look for
     its cause
     """
-    for key, array in arrays.items():
-        bad = int(np.size(array) - np.count_nonzero(np.isfinite(array)))
+    floats = as_floats(name, arrays)
+    for key, array in floats.items():
+        bad = array.size - np.count_nonzero(np.isfinite(array))
         if bad:
             raise ValueError(
-                f"{name}[{key!r}] holds NaN or infinity in {bad} of {np.size(array)} entries; "
+                f"{name}[{key!r}] holds NaN or infinity in {bad} of {array.size} entries; "
                 "skip this update and look for its cause"
+            )
+    return floats
+
+
+def check_alike(**dicts: Mapping[str, Array]) -> None:
+    """Raise ``ValueError`` unless two dicts of arrays have the same keys and shapes.
+
+    Examples
+    --------
+    >>> check_alike(params={"w": np.ones(2)}, grads={"w": np.ones(3)})
+    Traceback (most recent call last):
+        ...
+    ValueError: grads['w'] has shape (3,), expected (2,), the shape of params['w']
+    """
+    (first, a), (second, b) = dicts.items()
+    if a.keys() != b.keys():
+        raise ValueError(
+            f"{first} has the keys {sorted(a)} and {second} has {sorted(b)}; they must agree"
+        )
+    for key in a:
+        if a[key].shape != b[key].shape:
+            raise ValueError(
+                f"{second}[{key!r}] has shape {b[key].shape}, expected {a[key].shape}, "
+                f"the shape of {first}[{key!r}]"
             )
 
 

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnncourse import fused
-from rnncourse._validation import Array, as_float, as_index, check_positive, check_shapes
+from rnncourse._validation import (
+    Array,
+    as_float,
+    as_floats,
+    as_index,
+    check_alike,
+    check_keys,
+    check_number,
+    check_positive,
+    check_shapes,
+    check_size,
+)
 from rnncourse.clipping import cosine
 from rnncourse.rnn import (
     Params,
@@ -446,22 +457,23 @@ def gradient_cosine(full: Sequence[ArrayLike], truncated: Sequence[ArrayLike]) -
     ------
     ValueError
         If the shapes differ, or one of the two is zero and so has no direction.
+    TypeError
+        If `full` or `truncated` is no list or tuple of real arrays.
 
     Examples
     --------
     >>> gradient_cosine([np.array([[3.0]]), np.array([4.0])], [np.array([[3.0]]), np.array([0.0])])
     0.6
     """
+    dicts = {}
+    for name, grads in (("full", full), ("truncated", truncated)):
+        if not isinstance(grads, list | tuple):
+            raise TypeError(f"{name} must be a list or tuple of arrays, but it is {grads!r}")
+        dicts[name] = as_floats(name, dict(enumerate(grads)))
     if len(full) != len(truncated):
         raise ValueError(f"full holds {len(full)} arrays and truncated {len(truncated)}")
-    for n, (a, b) in enumerate(zip(full, truncated, strict=True)):
-        if np.shape(a) != np.shape(b):
-            raise ValueError(
-                f"full[{n}] has shape {np.shape(a)} and truncated[{n}] {np.shape(b)}; "
-                "they must agree"
-            )
-    a, b = (np.concatenate([np.ravel(grad) for grad in grads]) for grads in (full, truncated))
-    return cosine({"gradient": as_float("full", a)}, {"gradient": as_float("truncated", b)})
+    check_alike(**dicts)
+    return cosine(dicts["full"], dicts["truncated"])
 
 
 def _check_window(k: int, name: str = "k") -> None:
@@ -499,6 +511,11 @@ def readout_backward(
     [(5, 2, 4), (3, 4), (3,)]
     """
     dlogits, h, W_hy = as_float("dlogits", dlogits), as_float("h", h), as_float("W_hy", W_hy)
+    if dlogits.ndim < 1 or dlogits.shape[:-1] != h.shape[:-1]:
+        raise ValueError(
+            f"h has shape {h.shape}, expected (..., H) with the leading axes of dlogits, "
+            f"shape {dlogits.shape}"
+        )
     flat_dlogits = dlogits.reshape(-1, dlogits.shape[-1])  # (N, V)
     flat_h = h.reshape(-1, h.shape[-1])  # (N, H)
     check_shapes(dlogits=(flat_dlogits, "N V"), h=(flat_h, "N H"), W_hy=(W_hy, "V H"))
@@ -559,15 +576,18 @@ def embedding_backward(dout: ArrayLike, tokens: ArrayLike, V: int) -> Array:
     Raises
     ------
     ValueError
-        If the shapes do not fit or a token is not in ``[0, V)``.
+        If the shapes do not fit, `V` is below 1 or a token is not in ``[0, V)``.
+    TypeError
+        If `V` or a token is no integer.
 
     Examples
     --------
     >>> embedding_backward(np.array([[1.0], [2.0], [4.0]]), np.array([0, 2, 0]), V=3)
     array([[5.], [0.], [2.]])
     """
+    check_size(V=V)
     dout, tokens = as_float("dout", dout), as_index("tokens", tokens, V)
-    if dout.shape[:-1] != tokens.shape:
+    if dout.ndim < 1 or dout.shape[:-1] != tokens.shape:
         raise ValueError(
             f"dout has shape {dout.shape}, expected (..., D) with the leading axes of tokens, "
             f"shape {tokens.shape}"
@@ -608,7 +628,9 @@ def loss_and_gradients(
     Raises
     ------
     ValueError
-        If the shapes do not fit together.
+        If a parameter is missing or the shapes do not fit together.
+    TypeError
+        If `params` is no dict, or an array does not hold what it should.
 
     Examples
     --------
@@ -619,6 +641,8 @@ def loss_and_gradients(
     True
     """
     x = as_float("x", x)
+    check_shapes(x=(x, "T B D"))
+    check_keys("params", params, "W_xh", "W_hh", "b_h", "W_hy", "b_y")
     if h0 is None:
         h0 = np.zeros((x.shape[1], len(params["W_hh"])), x.dtype)
     h = rnn_forward(x, h0, params["W_xh"], params["W_hh"], params["b_h"])
@@ -654,6 +678,8 @@ def numerical_gradient(f: Callable[[Array], Any], a: ArrayLike, eps: float = 1e-
     ------
     ValueError
         If `eps` is not positive.
+    TypeError
+        If `f` is no function or returns something else than a number, or `a` is not real.
 
     Examples
     --------
@@ -661,7 +687,9 @@ def numerical_gradient(f: Callable[[Array], Any], a: ArrayLike, eps: float = 1e-
     array([ 2., -6.])
     """
     check_positive("eps", eps)
-    point = np.array(a, dtype=np.float64)
+    if not callable(f):
+        raise TypeError(f"f must be a function of an array, but it is {f!r}")
+    point = as_float("a", a).astype(np.float64)
     grad = np.empty_like(point)
     for i in np.ndindex(point.shape):
         centre = point[i]
@@ -670,6 +698,7 @@ def numerical_gradient(f: Callable[[Array], Any], a: ArrayLike, eps: float = 1e-
         point[i] = centre - eps
         f_minus = f(point.copy())
         point[i] = centre
+        check_number("f(a)", f_plus)
         grad[i] = (f_plus - f_minus) / (2 * eps)
     return grad
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rnncourse._validation import Array, check_finite, check_positive
+from rnncourse._validation import Array, as_finite, as_floats, check_alike, check_positive
 from rnncourse.rnn import Params
 
 
@@ -26,6 +26,11 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     float
         NaN if an entry is NaN, else infinity if one is infinite; 0 without any entry.
 
+    Raises
+    ------
+    TypeError
+        If `grads` is no dict of real arrays.
+
     References
     ----------
     .. [1] J. L. Blue, "A portable Fortran program to find the Euclidean norm of a vector", ACM
@@ -38,7 +43,7 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     >>> global_norm({"W": np.array([1e200, 0.0])})
     1e+200
     """
-    vectors = [np.asarray(g, np.float64).ravel() for g in grads.values()]
+    vectors = [g.astype(np.float64).ravel() for g in as_floats("grads", grads).values()]
     largest = float(np.max([np.abs(v).max(initial=0.0) for v in vectors], initial=0.0))
     if largest == 0 or not np.isfinite(largest):
         return largest
@@ -67,6 +72,8 @@ def clip_by_global_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[Pa
     ValueError
         If `max_norm` is not positive, or a gradient holds NaN or infinity, which no factor repairs,
         or the norm exceeds the range of float64.
+    TypeError
+        If `grads` is no dict of real arrays or `max_norm` no number.
 
     References
     ----------
@@ -79,7 +86,7 @@ def clip_by_global_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[Pa
     ({'W': array([0.6]), 'b': array([0.8])}, 5.0)
     """
     check_positive("max_norm", max_norm)
-    check_finite("grads", grads)
+    grads = as_finite("grads", grads)
     norm = global_norm(grads)
     if not np.isfinite(norm):
         raise ValueError("grads is finite, but its norm is not: it exceeds the range of float64")
@@ -104,6 +111,8 @@ def clip_by_value(grads: Mapping[str, Array], limit: float) -> Params:
     ------
     ValueError
         If `limit` is not positive, or a gradient holds NaN or infinity.
+    TypeError
+        If `grads` is no dict of real arrays or `limit` no number.
 
     Examples
     --------
@@ -111,7 +120,7 @@ def clip_by_value(grads: Mapping[str, Array], limit: float) -> Params:
     {'W': array([ 1. , -0.5])}
     """
     check_positive("limit", limit)
-    check_finite("grads", grads)
+    grads = as_finite("grads", grads)
     return {name: np.clip(g, -limit, limit) for name, g in grads.items()}
 
 
@@ -132,12 +141,16 @@ def clip_per_tensor(grads: Mapping[str, Array], max_norm: float) -> Params:
     ------
     ValueError
         If `max_norm` is not positive, or a gradient holds NaN or infinity.
+    TypeError
+        If `grads` is no dict of real arrays or `max_norm` no number.
 
     Examples
     --------
     >>> clip_per_tensor({"W": np.array([3.0, 4.0]), "b": np.array([0.5])}, max_norm=1.0)
     {'W': array([0.6, 0.8]), 'b': array([0.5])}
     """
+    grads = as_floats("grads", grads)
+    check_positive("max_norm", max_norm)
     return {name: clip_by_global_norm({name: g}, max_norm)[0][name] for name, g in grads.items()}
 
 
@@ -158,19 +171,16 @@ def cosine(a: Mapping[str, Array], b: Mapping[str, Array]) -> float:
     ------
     ValueError
         If the keys or shapes differ, or one of the two is zero and so has no direction.
+    TypeError
+        If `a` or `b` is no dict of real arrays.
 
     Examples
     --------
     >>> round(cosine({"W": np.array([1.0, 0.0])}, {"W": np.array([1.0, 1.0])}), 4)
     0.7071
     """
-    if a.keys() != b.keys():
-        raise ValueError(f"a has the keys {sorted(a)} and b has {sorted(b)}; they must agree")
-    for name in a:
-        if np.shape(a[name]) != np.shape(b[name]):
-            raise ValueError(
-                f"a[{name!r}] has shape {np.shape(a[name])} and b[{name!r}] {np.shape(b[name])}"
-            )
+    a, b = as_floats("a", a), as_floats("b", b)
+    check_alike(a=a, b=b)
     norm_a, norm_b = global_norm(a), global_norm(b)
     if norm_a == 0 or norm_b == 0:
         raise ValueError("a zero gradient has no direction")
@@ -200,15 +210,17 @@ def sgd_step(
     Raises
     ------
     ValueError
-        If the keys differ, `lr` or `max_norm` is not positive, or a gradient is not finite.
+        If keys or shapes differ, `lr` or `max_norm` is not positive, or a gradient is not finite.
+    TypeError
+        If `params` or `grads` is no dict of real arrays, or a number is none.
 
     Examples
     --------
     >>> sgd_step({"w": np.array([1.0])}, {"w": np.array([4.0])}, lr=0.5, max_norm=2.0)
     {'w': array([0.])}
     """
-    if params.keys() != grads.keys():
-        raise ValueError(f"params has the keys {sorted(params)} and grads has {sorted(grads)}")
+    params, grads = as_floats("params", params), as_floats("grads", grads)
+    check_alike(params=params, grads=grads)
     check_positive("lr", lr)
     clipped, _ = clip_by_global_norm(grads, max_norm)
     return {name: p - lr * clipped[name] for name, p in params.items()}

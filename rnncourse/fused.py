@@ -146,7 +146,7 @@ def rnn_backward(
     >>> all(map(np.allclose, fast, bptt.rnn_backward(dh, x, h0, h, W_xh, W_hh)))
     True
     """
-    dh_last = np.zeros_like(h0) if dh_last is None else dh_last
+    dh_last = np.zeros_like(as_float("h0", h0)) if dh_last is None else dh_last
     dh, x, h0, h, W_xh, W_hh, dh_last = _same_dtype(
         dh=dh, x=x, h0=h0, h=h, W_xh=W_xh, W_hh=W_hh, dh_last=dh_last
     )
@@ -307,7 +307,7 @@ def lstm_backward(
     >>> [g.shape for g in grads]
     [(5, 2, 3), (2, 4), (2, 4), (16, 3), (16, 4), (16,)]
     """
-    dc_last = np.zeros_like(c0) if dc_last is None else dc_last
+    dc_last = np.zeros_like(as_float("c0", c0)) if dc_last is None else dc_last
     dh, x, h0, c0, h, c, gates, W_x, W_h, dc_last = _same_dtype(
         dh=dh, x=x, h0=h0, c0=c0, h=h, c=c, gates=gates, W_x=W_x, W_h=W_h, dc_last=dc_last
     )
@@ -486,6 +486,8 @@ def gru_backward(
     >>> [g.shape for g in grads]
     [(5, 2, 3), (2, 4), (12, 3), (12, 4), (12,), (12,)]
     """
+    if not isinstance(gates, tuple | list) or len(gates) != 2:
+        raise TypeError(f"gates must be the pair that gru_forward returns, but it is {gates!r}")
     dh, x, h0, h, rzn, recurrent_n, W_x, W_h = _same_dtype(
         dh=dh, x=x, h0=h0, h=h, gates=gates[0], recurrent_n=gates[1], W_x=W_x, W_h=W_h
     )

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncourse._validation import Array, as_float, check_keys, check_rng, check_shapes, check_size
+from rnncourse._validation import (
+    Array,
+    as_float,
+    check_dtype,
+    check_keys,
+    check_rng,
+    check_shapes,
+    check_size,
+)
 from rnncourse.rnn import Params
 
 if TYPE_CHECKING:
@@ -671,6 +679,7 @@ def init_lstm_params(
         Sizes of input and hidden state.
     rng : numpy.random.Generator
     dtype : dtype, optional
+        float64 or float32.
 
     Returns
     -------
@@ -682,7 +691,7 @@ def init_lstm_params(
     ValueError
         If a size is below 1.
     TypeError
-        If a size is no integer or `rng` is no generator.
+        If a size is no integer, `rng` no generator or `dtype` no float.
 
     See Also
     --------
@@ -709,6 +718,7 @@ def init_gru_params(
         Sizes of input and hidden state.
     rng : numpy.random.Generator
     dtype : dtype, optional
+        float64 or float32.
 
     Returns
     -------
@@ -720,7 +730,7 @@ def init_gru_params(
     ValueError
         If a size is below 1.
     TypeError
-        If a size is no integer or `rng` is no generator.
+        If a size is no integer, `rng` no generator or `dtype` no float.
 
     Examples
     --------
@@ -866,5 +876,6 @@ def _uniform(
     dtype: type[np.floating[Any]],
 ) -> Params:
     check_rng(rng)
+    check_dtype(dtype)
     bound = H**-0.5
     return {name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()}

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncourse._validation import Array, as_array, as_float, as_index, check_shapes
+from rnncourse._validation import (
+    Array,
+    as_array,
+    as_float,
+    as_floats,
+    as_index,
+    check_dtype,
+    check_rng,
+    check_shapes,
+    check_size,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -168,12 +178,19 @@ def log_softmax(logits: ArrayLike) -> Array:
     -------
     ndarray, shape (..., V)
 
+    Raises
+    ------
+    ValueError
+        If there is no last axis or it is empty.
+
     Examples
     --------
     >>> log_softmax(np.array([1000.0, 1000.0]))
     array([-0.69314718, -0.69314718])
     """
     logits = as_float("logits", logits)
+    if logits.ndim < 1 or logits.shape[-1] == 0:
+        raise ValueError(f"logits has shape {logits.shape}, expected (..., V) with V >= 1")
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
@@ -208,6 +225,7 @@ def valid_tokens(
     >>> valid_tokens(np.zeros((2, 3)), [0, 2], [True, False])
     (array([0, 0]), array([1., 0.]))
     """
+    logits = as_float("logits", logits)
     labels = as_array("targets", targets)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"targets must hold integers, but its dtype is {labels.dtype}")
@@ -285,15 +303,15 @@ def count_parameters(D: int, H: int, V: int) -> int:
     ------
     ValueError
         If a size is below 1.
+    TypeError
+        If a size is no integer.
 
     Examples
     --------
     >>> count_parameters(D=3, H=4, V=2)
     42
     """
-    for name, size in (("D", D), ("H", H), ("V", V)):
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, but it is {size}")
+    check_size(D=D, H=H, V=V)
     return H * D + H * H + H + V * H + V
 
 
@@ -308,11 +326,19 @@ def init_params(
         Sizes of input, hidden state and output.
     rng : numpy.random.Generator
     dtype : dtype, optional
+        float64 or float32.
 
     Returns
     -------
     dict
         ``W_xh (H, D)``, ``W_hh (H, H)``, ``b_h (H,)``, ``W_hy (V, H)``, ``b_y (V,)``.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+    TypeError
+        If a size is no integer, `rng` no generator or `dtype` no float.
 
     Examples
     --------
@@ -320,7 +346,9 @@ def init_params(
     >>> sum(p.size for p in params.values()) == count_parameters(3, 4, 2)
     True
     """
-    count_parameters(D, H, V)
+    check_size(D=D, H=H, V=V)
+    check_rng(rng)
+    check_dtype(dtype)
     bound = H**-0.5
     shapes = {"W_xh": (H, D), "W_hh": (H, H), "b_h": (H,), "W_hy": (V, H), "b_y": (V,)}
     return {name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()}
@@ -410,7 +438,9 @@ def to_torch(params: Mapping[str, Array]) -> torch.nn.RNN:
     Raises
     ------
     ValueError
-        If the shapes do not fit together.
+        If an entry is missing or the shapes do not fit together.
+    TypeError
+        If `params` is no dict of real arrays.
 
     Examples
     --------
@@ -420,7 +450,8 @@ def to_torch(params: Mapping[str, Array]) -> torch.nn.RNN:
     """
     import torch
 
-    W_xh, W_hh, b_h = params["W_xh"], params["W_hh"], params["b_h"]
+    arrays = as_floats("params", params, "W_xh", "W_hh", "b_h")
+    W_xh, W_hh, b_h = arrays["W_xh"], arrays["W_hh"], arrays["b_h"]
     sizes = check_shapes(W_xh=(W_xh, "H D"), W_hh=(W_hh, "H H"), b_h=(b_h, "H"))
     dtype = torch.float32 if W_hh.dtype == np.float32 else torch.float64
     rnn = torch.nn.RNN(sizes["D"], sizes["H"], dtype=dtype)

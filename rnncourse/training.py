@@ -11,8 +11,9 @@ import numpy as np
 
 from rnncourse._validation import (
     Array,
-    as_float,
-    check_finite,
+    as_finite,
+    as_floats,
+    check_alike,
     check_keys,
     check_number,
     check_positive,
@@ -34,27 +35,15 @@ def _check_pairs(
     params: Mapping[str, Array], grads: Mapping[str, Array], state: Mapping[str, Array]
 ) -> dict[str, tuple[Array, Array]]:
     """Check that gradients fit the parameters and what the optimizer remembers; return pairs."""
-    check_keys("params", params)
-    check_keys("grads", grads)
-    if params.keys() != grads.keys():
-        raise ValueError(f"params has the keys {sorted(params)} and grads has {sorted(grads)}")
-    pairs = {}
-    for name in params:
-        p = as_float(f"params[{name!r}]", params[name])
-        g = as_float(f"grads[{name!r}]", grads[name])
-        if p.shape != g.shape:
-            raise ValueError(
-                f"grads[{name!r}] has shape {g.shape}, "
-                f"expected {p.shape}, the shape of params[{name!r}]"
-            )
-        if name in state and state[name].shape != g.shape:
+    params, grads = as_floats("params", params), as_finite("grads", grads)
+    check_alike(params=params, grads=grads)
+    for name, p in params.items():
+        if name in state and state[name].shape != p.shape:
             raise ValueError(
                 f"params[{name!r}] has shape {p.shape}, but the optimizer has stepped one of shape "
                 f"{state[name].shape} before: make a new optimizer for another model"
             )
-        pairs[name] = p, g
-    check_finite("grads", grads)
-    return pairs
+    return {name: (p, grads[name]) for name, p in params.items()}
 
 
 def _check_decay(name: str, value: float) -> None:
@@ -279,7 +268,8 @@ def train(
     Raises
     ------
     ValueError
-        If `max_norm` is not positive, keys or shapes differ, or a gradient holds NaN or infinity.
+        If `max_norm` is not positive, keys or shapes differ, a loss is NaN, or a gradient holds NaN
+        or infinity.
 
     Examples
     --------
@@ -304,7 +294,9 @@ def train(
     bar = progress_bar(batches) if progress else None
     for step, batch in enumerate(batches if bar is None else bar, start=1):
         loss, grads = loss_and_grads(params, batch)
-        check_finite("grads", grads)
+        if np.isnan(loss):
+            raise ValueError(f"the loss of update {step} is NaN; look for its cause")
+        grads = as_finite("grads", grads)
         norm = global_norm(grads)
         if max_norm is not None:
             grads, _ = clip_by_global_norm(grads, max_norm)

@@ -13,8 +13,19 @@ import re
 import numpy as np
 import pytest
 
-from rnncourse import ctc, decoding, forecasting, gates, metrics, sequences
-from rnncourse.training import SGD, Adam
+from rnncourse import (
+    bptt,
+    clipping,
+    ctc,
+    decoding,
+    forecasting,
+    fused,
+    gates,
+    metrics,
+    rnn,
+    sequences,
+)
+from rnncourse.training import SGD, Adam, train
 
 T, B, D, H, S, V = 5, 2, 3, 4, 6, 7
 RNG = np.random.default_rng(0)
@@ -47,6 +58,16 @@ def without(mapping, *keys):
     return {k: v for k, v in mapping.items() if k not in keys}
 
 
+WEIGHTS = without(RNN, "b_h")
+READOUT = {"W_hy": floats(V, H), "b_y": floats(V)}
+BACKWARD = {**STATES, **SEQUENCE, **WEIGHTS}
+SCORED = {
+    "logits": floats(T, B, V),
+    "targets": np.ones((T, B), int),
+    "mask": np.ones((T, B), bool),
+}
+
+
 def one_step(token, state):
     return LOG_P, state
 
@@ -56,6 +77,73 @@ def batch_step(tokens, h):
 
 
 GOOD = {
+    "rnn": {
+        "rnn_step": {**STEP, **RNN},
+        "rnn_forward": {**SEQUENCE, **RNN},
+        "readout": {"h": floats(T, B, H), **READOUT},
+        "log_softmax": {"logits": floats(B, V)},
+        "valid_tokens": SCORED,
+        "cross_entropy": SCORED,
+        "count_parameters": {"D": D, "H": H, "V": V},
+        "init_params": {"D": D, "H": H, "V": V, "rng": RNG},
+        "to_torch": {"params": RNN},
+    },
+    "bptt": {
+        "rnn_step_backward": {
+            "dh": floats(B, H),
+            **STEP,
+            "h": floats(B, H),
+            **WEIGHTS,
+        },
+        "rnn_backward": BACKWARD,
+        "truncated_bptt": {**BACKWARD, "k": 2},
+        "chunked_bptt": {**BACKWARD, "k": 2},
+        "checkpointed_bptt": {"dh": floats(T, B, H), **SEQUENCE, **RNN, "segment": 2},
+        "readout_backward": {
+            "dlogits": floats(T, B, V),
+            "h": floats(T, B, H),
+            "W_hy": READOUT["W_hy"],
+        },
+        "cross_entropy_backward": SCORED,
+        "embedding_backward": {"dout": floats(T, B, D), "tokens": np.ones((T, B), int), "V": V},
+        "loss_and_gradients": {
+            "params": {**RNN, **READOUT},
+            "x": floats(T, B, D),
+            "targets": np.ones((T, B), int),
+            "h0": floats(B, H),
+            "mask": np.ones((T, B), bool),
+        },
+        "numerical_gradient": {"f": np.sum, "a": floats(3), "eps": 1e-5},
+        "relative_error": {"a": floats(3), "b": floats(3)},
+        "gradient_cosine": {"full": [floats(3), floats(2)], "truncated": [floats(3), floats(2)]},
+    },
+    "clipping": {
+        "global_norm": {"grads": RNN},
+        "clip_by_global_norm": {"grads": RNN, "max_norm": 1.0},
+        "clip_by_value": {"grads": RNN, "limit": 1.0},
+        "clip_per_tensor": {"grads": RNN, "max_norm": 1.0},
+        "cosine": {"a": RNN, "b": RNN},
+        "sgd_step": {"params": RNN, "grads": RNN, "lr": 0.1, "max_norm": 1.0},
+    },
+    "fused": {
+        "rnn_forward": {**SEQUENCE, **RNN},
+        "rnn_backward": BACKWARD,
+        "lstm_forward": {**SEQUENCE, "c0": floats(B, H), **LSTM},
+        "lstm_backward": {
+            **STATES,
+            **SEQUENCE,
+            **CELLS,
+            "gates": floats(T, B, 4, H),
+            **without(LSTM, "b"),
+        },
+        "gru_forward": {**SEQUENCE, **GRU},
+        "gru_backward": {
+            **STATES,
+            **SEQUENCE,
+            "gates": (floats(T, B, 3, H), floats(T, B, H)),
+            **without(GRU, "b_x", "b_h"),
+        },
+    },
     "ctc": {
         "collapse": {"path": [0, 1, 1], "blank": 0},
         "ctc_greedy": {"log_probs": floats(T, V), "blank": 0},
@@ -297,6 +385,7 @@ ELSEWHERE = {
     "batch_of_one": "returns a step function, whose results the searches check",
     "from_torch": "takes a torch module",
     "train": "takes functions",
+    "parity_weights": "takes nothing",
     "progress_bar": "takes any iterable",
 }
 
@@ -357,6 +446,14 @@ MEANINGFUL = {
     ("stream_batches", "tokens"): {"too large an entry"},
     ("chrono", "T_max"): {"a fraction"},
     ("chrono_gru", "T_max"): {"a fraction"},
+    ("readout", "h"): {"no entry"},
+    ("log_softmax", "logits"): {"more axes", "no entry"},
+    ("checkpointed_bptt", "segment"): {"None"},
+    ("numerical_gradient", "a"): {"a number", "more axes", "no entry"},
+    ("global_norm", "grads"): {"no entry", "one entry too few"},
+    ("clip_by_global_norm", "grads"): {"no entry", "one entry too few"},
+    ("clip_by_value", "grads"): {"no entry", "one entry too few"},
+    ("clip_per_tensor", "grads"): {"no entry", "one entry too few"},
 }
 for function, optional in (
     ("dot_attention", "mask"),
@@ -366,6 +463,11 @@ for function, optional in (
     ("accuracy", "mask"),
     ("synthesize", "onset"),
     ("lstm_backward", "dc_last"),
+    ("valid_tokens", "mask"),
+    ("cross_entropy", "mask"),
+    ("cross_entropy_backward", "mask"),
+    ("loss_and_gradients", "mask"),
+    ("loss_and_gradients", "h0"),
     ("sample", "top_k"),
     ("free_sample", "top_k"),
 ):
@@ -517,6 +619,23 @@ def test_optimizers_refuse(optimizer, params, grads, message):
         (lambda: forecasting.scale(np.ones(5), np.ones(4), 1.0), r"mean has shape \(4,\)"),
         (lambda: forecasting.scale(np.ones((5, 2)), 0.0, [1.0, 0.0]), "std must be positive"),
         (lambda: gates.lstm_gates(np.ones((0, D)), np.ones((0, H)), **LSTM), "must not be empty"),
+        (lambda: bptt.numerical_gradient(lambda a: a, np.ones(2)), r"f\(a\) must be a number"),
+        (lambda: bptt.readout_backward(floats(3, 2, V), floats(2, 3, H), floats(V, H)), "dlogits"),
+        (lambda: clipping.sgd_step({"w": np.ones((2, 3))}, {"w": np.ones(3)}, 0.1, 1.0), "grads"),
+        (lambda: rnn.init_params(D, H, V, RNG, dtype=int), "dtype must be float32 or float64"),
+        (lambda: gates.init_gru_params(D, H, RNG, dtype="x"), "dtype must be float32 or float64"),
+        (
+            lambda: train(
+                lambda p, _: (np.nan, p), {"w": np.ones(2)}, [1], SGD(0.1), progress=False
+            ),
+            "loss of update 1 is NaN",
+        ),
+        (
+            lambda: fused.gru_backward(
+                **{**GOOD["fused"]["gru_backward"], "gates": (floats(T, B, 4, H), floats(T, B, H))}
+            ),
+            r"gates has shape \(5, 2, 4, 4\), expected \(T, B, 3, H\)",
+        ),
         (lambda: gates.from_torch(3), "module must be a torch.nn.LSTM"),
         (lambda: ctc.ctc_loss(np.zeros((T, 2, 3)), [1, 2], [[1], [1.5]]), "labels must hold int"),
     ],
@@ -531,6 +650,13 @@ def test_the_calls_in_the_table_are_good(module):
     library = importlib.import_module(f"rnncourse.{module}")
     for function, arguments in GOOD[module].items():
         getattr(library, function)(**arguments)
+
+
+@pytest.mark.parametrize("module", GOOD)
+def test_every_docstring_names_the_errors(module):
+    library = importlib.import_module(f"rnncourse.{module}")
+    for function in GOOD[module]:
+        assert "Raises\n    ------" in getattr(library, function).__doc__, function
 
 
 @pytest.mark.parametrize("module", GOOD)

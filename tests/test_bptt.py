@@ -376,7 +376,7 @@ def test_bad_arguments_are_named(rng):
         bptt.checkpointed_bptt(dh[1:], x, h0, W_xh, W_hh, b_h)
     with pytest.raises(ValueError, match="dh has shape"):
         bptt.checkpointed_bptt(lambda start, h: h[1:], x, h0, W_xh, W_hh, b_h, segment=3)
-    with pytest.raises(ValueError, match=r"full\[0\] has shape"):
+    with pytest.raises(ValueError, match=r"truncated\[0\] has shape"):
         bptt.gradient_cosine([np.ones(2)], [np.ones(3)])
     with pytest.raises(ValueError, match="full holds 1 arrays"):
         bptt.gradient_cosine([np.ones(2)], [])

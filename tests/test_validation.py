@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnncourse._validation import as_float, as_index, check_finite, check_positive, check_shapes
+from rnncourse._validation import as_finite, as_float, as_index, check_positive, check_shapes
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_check_positive(value):
         check_positive("eps", value)
 
 
-def test_check_finite_names_the_array():
-    check_finite("grads", {"W": np.ones(2)})
+def test_as_finite_names_the_array():
+    as_finite("grads", {"W": np.ones(2)})
     with pytest.raises(ValueError, match=r"grads\['b'\] holds NaN or infinity in 2 of 3"):
-        check_finite("grads", {"W": np.ones(2), "b": np.array([1.0, np.inf, np.nan])})
+        as_finite("grads", {"W": np.ones(2), "b": np.array([1.0, np.inf, np.nan])})
 
 
 def test_ragged_input_is_named():
