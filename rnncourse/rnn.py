@@ -403,6 +403,8 @@ def from_torch(rnn: torch.nn.RNN) -> Params:
     ------
     ValueError
         If the module has several layers or directions, or another nonlinearity.
+    TypeError
+        If it is no recurrent module of PyTorch.
 
     Examples
     --------
@@ -410,6 +412,8 @@ def from_torch(rnn: torch.nn.RNN) -> Params:
     >>> {k: v.shape for k, v in from_torch(torch.nn.RNN(3, 4)).items()}
     {'W_xh': (4, 3), 'W_hh': (4, 4), 'b_h': (4,)}
     """
+    if not hasattr(rnn, "mode"):
+        raise TypeError(f"rnn must be a torch.nn.RNN, but it is {rnn!r}")
     if rnn.num_layers != 1 or rnn.bidirectional or rnn.mode != "RNN_TANH":
         raise ValueError(
             "rnn must be a torch.nn.RNN with one layer, one direction and tanh, "

@@ -636,6 +636,7 @@ def test_optimizers_refuse(optimizer, params, grads, message):
             ),
             r"gates has shape \(5, 2, 4, 4\), expected \(T, B, 3, H\)",
         ),
+        (lambda: rnn.from_torch(3), "rnn must be a torch.nn.RNN"),
         (lambda: gates.from_torch(3), "module must be a torch.nn.LSTM"),
         (lambda: ctc.ctc_loss(np.zeros((T, 2, 3)), [1, 2], [[1], [1.5]]), "labels must hold int"),
     ],
