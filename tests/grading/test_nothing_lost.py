@@ -21,10 +21,11 @@ from test_attacks import fingerprint, stray_processes
 pytestmark = pytest.mark.xdist_group("nothing-lost")
 
 STUDENTS = [f"s{number:02d}" for number in range(12)]
-SLOW = "import time; time.sleep(0.1)"
 
 
-def make(root: Path, students: list[str] = STUDENTS) -> SmallCourse:
+def make(root: Path, students: list[str] = STUDENTS, seconds: float = 0.1) -> SmallCourse:
+    """Return a course whose submissions take some time each."""
+    slow = f"import time; time.sleep({seconds})"
     course = SmallCourse(root, [*two_questions(), written("Say why.", "why")])
     for number, student in enumerate(students):
         answers = dict(ANSWERS)
@@ -32,7 +33,7 @@ def make(root: Path, students: list[str] = STUDENTS) -> SmallCourse:
             answers["double"] = "def double(x):\n    return x"
         if number % 3 == 2:
             answers["why"] = "Because."
-        course.submit(student, answers, first=SLOW)
+        course.submit(student, answers, first=slow)
     (course.root / "submitted" / students[-1] / "ps" / "ps.ipynb").write_text("broken")
     return course
 
@@ -146,7 +147,7 @@ def test_a_hundred_kills(tmp_path: Path, undisturbed: list[Any]) -> None:
 
 
 def test_interrupt_stops_cleanly_and_resumes(tmp_path: Path, undisturbed: list[Any]) -> None:
-    course = make(tmp_path / "course")
+    course = make(tmp_path / "course", seconds=1.0)
     before = fingerprint(course.root / "submitted")
     process = start(course)
     wait_until_grading(process, course)
