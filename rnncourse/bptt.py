@@ -553,9 +553,10 @@ def cross_entropy_backward(
     """
     logits = as_float("logits", logits)
     labels, weights = valid_tokens(logits, targets, mask)
-    dlogits = np.exp(log_softmax(logits))
+    weights = weights[..., None]
     one_hot = np.arange(logits.shape[-1]) == labels[..., None]
-    return (dlogits - one_hot) * (weights / np.maximum(weights.sum(), 1))[..., None]
+    dlogits = np.where(weights > 0, np.exp(log_softmax(logits)) - one_hot, 0)
+    return dlogits * (weights / np.maximum(weights.sum(), 1))
 
 
 def embedding_backward(dout: ArrayLike, tokens: ArrayLike, V: int) -> Array:

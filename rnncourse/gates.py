@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnncourse._extras import require
 from rnncourse._validation import (
     Array,
     as_float,
+    as_floats,
     check_dtype,
-    check_keys,
     check_rng,
     check_shapes,
     check_size,
@@ -806,6 +807,10 @@ def to_torch(params: Mapping[str, Array]) -> torch.nn.LSTM | torch.nn.GRU:
     ------
     ValueError
         If the keys belong to neither, or the shapes do not fit together.
+    TypeError
+        If `params` is no dict of real arrays.
+    ModuleNotFoundError
+        If PyTorch is not installed.
 
     Examples
     --------
@@ -813,9 +818,10 @@ def to_torch(params: Mapping[str, Array]) -> torch.nn.LSTM | torch.nn.GRU:
     >>> np.array_equal(from_torch(to_torch(params))["b_h"], params["b_h"])
     True
     """
+    require("torch", extra="torch")
     import torch
 
-    check_keys("params", params)
+    params = as_floats("params", params)
     if {"W_x", "W_h", "b"} <= params.keys():
         gates, biases = 4, {"b": params["b"]}
         b_x, b_h = params["b"], np.zeros_like(params["b"])

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnncourse._extras import require
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -83,6 +85,7 @@ def use_style(*, line_styles: bool = True) -> None:
     >>> matplotlib.rcParams["axes.spines.top"]
     False
     """
+    require("matplotlib", extra="plots")
     import matplotlib
     from cycler import cycler
     from matplotlib import font_manager
@@ -229,6 +232,8 @@ def show(fig: Figure, *, alt: str) -> None:
     ------
     ValueError
         If `alt` is too short to say what the figure shows.
+    ModuleNotFoundError
+        If Matplotlib is not installed.
 
     Examples
     --------
@@ -241,6 +246,7 @@ def show(fig: Figure, *, alt: str) -> None:
         ...
     ValueError: alt has 4 characters: say in a sentence or two what the figure shows, ...
     """
+    require("matplotlib", extra="plots")
     import matplotlib.pyplot as plt
 
     alt = _checked_alt(alt)
@@ -388,6 +394,7 @@ class SliderFigure:
         return low - margin, high + margin
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        require("matplotlib", extra="plots")
         import matplotlib.pyplot as plt
 
         low, high = self._limits()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnncourse._extras import require
 from rnncourse._validation import (
     Array,
     as_array,
@@ -284,7 +285,8 @@ def cross_entropy(
     logits = as_float("logits", logits)
     labels, weights = valid_tokens(logits, targets, mask)
     log_p = np.take_along_axis(log_softmax(logits), labels[..., None], axis=-1)[..., 0]
-    return -(weights * log_p).sum() / np.maximum(weights.sum(), 1)
+    # chosen, not multiplied: what padding holds does not matter, be it NaN
+    return -np.where(weights > 0, log_p, 0).sum() / np.maximum(weights.sum(), 1)
 
 
 def count_parameters(D: int, H: int, V: int) -> int:
@@ -445,6 +447,8 @@ def to_torch(params: Mapping[str, Array]) -> torch.nn.RNN:
         If an entry is missing or the shapes do not fit together.
     TypeError
         If `params` is no dict of real arrays.
+    ModuleNotFoundError
+        If PyTorch is not installed.
 
     Examples
     --------
@@ -452,6 +456,7 @@ def to_torch(params: Mapping[str, Array]) -> torch.nn.RNN:
     >>> np.array_equal(from_torch(to_torch(params))["W_hh"], params["W_hh"])
     True
     """
+    require("torch", extra="torch")
     import torch
 
     arrays = as_floats("params", params, "W_xh", "W_hh", "b_h")

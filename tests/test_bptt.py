@@ -281,6 +281,19 @@ def test_empty_mask_gives_zero_loss_and_gradient(rng):
     assert not bptt.cross_entropy_backward(logits, targets, mask).any()
 
 
+@pytest.mark.parametrize("padding", [np.nan, np.inf, [-np.inf, 0, 1, 2]])
+def test_logits_at_padding_do_not_matter(rng, padding):
+    logits, targets = rng.normal(size=(3, 2, 4)), rng.integers(4, size=(3, 2))
+    mask = np.array([[True, True], [True, False], [False, False]])
+    damaged = logits.copy()
+    damaged[~mask] = padding
+    with np.errstate(invalid="ignore"):
+        loss = rnn.cross_entropy(damaged, targets, mask)
+        gradient = bptt.cross_entropy_backward(damaged, targets, mask)
+    np.testing.assert_array_equal(loss, rnn.cross_entropy(logits, targets, mask))
+    np.testing.assert_array_equal(gradient, bptt.cross_entropy_backward(logits, targets, mask))
+
+
 def test_embedding_backward_agrees_with_torch(rng):
     V, D = 5, 3
     tokens, dout = rng.integers(V, size=(7, 2)), rng.normal(size=(7, 2, D))

@@ -261,6 +261,17 @@ def test_gru_names_bad_shapes(module, name, shape, message, rng):
         module.gru_forward(**arguments)
 
 
+def test_to_torch_takes_lists_and_a_foreign_byte_order(rng):
+    params = gates.init_lstm_params(3, 4, rng)
+    expected = gates.from_torch(gates.to_torch(params))
+    for other in (
+        {key: p.tolist() for key, p in params.items()},
+        {key: p.astype(">f8") for key, p in params.items()},
+    ):
+        found = gates.from_torch(gates.to_torch(other))
+        assert all(np.array_equal(found[key], expected[key]) for key in expected)
+
+
 def test_bad_arguments_are_named(rng):
     with pytest.raises(TypeError, match="x_t must hold float32"):
         gates.lstm_gates(np.array([["a"]]), np.zeros((1, 1)), np.eye(4), np.eye(4), np.zeros(4))
@@ -272,5 +283,7 @@ def test_bad_arguments_are_named(rng):
         gates.cell_gradient(0.5)
     with pytest.raises(ValueError, match="params must hold"):
         gates.to_torch({"W_x": np.eye(4)})
+    with pytest.raises(TypeError, match=r"params\['b'\] must hold"):
+        gates.to_torch({"W_x": np.ones((4, 1)), "W_h": np.ones((4, 1)), "b": ["a"] * 4})
     with pytest.raises(ValueError, match="h_prev has shape"):
         gates.gru_step(np.ones((2, 3)), np.ones((3, 4)), *gates.init_gru_params(3, 4, rng).values())

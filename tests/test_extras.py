@@ -1,0 +1,63 @@
+"""What needs a package that is no hard dependency says which one, and how to get it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnncourse import gates, plots, rnn
+from rnncourse._extras import require
+from rnncourse.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+SLIDER = plots.SliderFigure(
+    x=np.arange(2.0),
+    parameter="gain",
+    values=np.array([1.0]),
+    curves=np.ones((1, 1, 2)),
+    xlabel="step",
+    ylabel="norm",
+    alt="The norm is one at both steps, whatever the gain.",
+)
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "call"),
+    [
+        ("torch", "torch", lambda: rnn.to_torch({})),
+        ("torch", "torch", lambda: gates.to_torch({})),
+        ("matplotlib", "plots", plots.use_style),
+        ("matplotlib", "plots", lambda: plots.show(None, alt=SLIDER.alt)),  # type: ignore[arg-type]
+        ("matplotlib", "plots", SLIDER._repr_mimebundle_),
+    ],
+)
+def test_missing_package_is_named_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, package: str, extra: str, call: Callable[[], object]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"needs {package}: .*'rnncourse\[{extra}\]'"):
+        call()
+
+
+@pytest.mark.parametrize("command", ["grade", "statistics", "export", "collect"])
+def test_commands_of_the_instructor_ask_for_nbgrader(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(sys.modules, "nbgrader", None)
+    words = [command, "02-bptt"] + (["exercises"] if command == "collect" else [])
+    with pytest.raises(SystemExit, match=r"needs nbgrader: .*'rnncourse\[grading\]'"):
+        main(words)
+
+
+def test_a_package_that_fails_by_itself_is_not_called_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "halfdone.py").write_text("import surely_not_there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="surely_not_there"):
+        require("halfdone", extra="plots")
