@@ -21,8 +21,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from .notebooks import MAX_PARTS
 from .staging import (
     IGNORED,
+    MAX_DEPTH,
+    MAX_ENTRIES,
     MAX_FILE,
     MAX_FILES,
     MAX_TOTAL,
@@ -74,7 +77,7 @@ def plain_name(text: str) -> str:
     """
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     kept = re.sub(r"[^\w.@ -]", "", ascii_text.lower())
-    return re.sub(r"[\s-]+", "-", kept).strip("-. ") or "unknown"
+    return re.sub(r"[\s-]+", "-", kept)[:100].strip("-. ") or "unknown"
 
 
 def who(
@@ -113,10 +116,14 @@ def who(
 
 
 def read_roster(path: Path | None) -> dict[str, str]:
-    """Read a roster: a CSV file with a column ``id`` and any others that identify a student."""
+    """Read a roster: a CSV file with a column ``id`` and any others that identify a student.
+
+    What two students have in common, such as a first name or a group, identifies neither.
+    """
     if path is None:
         return {}
-    roster = {}
+    named: dict[str, set[str]] = {}
+    ids: set[str] = set()
     with path.open(newline="", encoding="utf-8-sig") as file:
         for row in csv.DictReader(file):
             student = (row.get("id") or "").strip()
@@ -124,16 +131,21 @@ def read_roster(path: Path | None) -> dict[str, str]:
                 continue
             for value in row.values():
                 if isinstance(value, str) and value.strip():
-                    roster[plain_name(value)] = student
+                    named.setdefault(plain_name(value), set()).add(student)
             first, last = row.get("first_name") or "", row.get("last_name") or ""
             for joined in (f"{first} {last}", f"{last} {first}"):
                 if joined.strip():
-                    roster[plain_name(joined)] = student
-    return roster
+                    named.setdefault(plain_name(joined), set()).add(student)
+            ids.add(student)
+    roster = {key: min(students) for key, students in named.items() if len(students) == 1}
+    return roster | {plain_name(student): student for student in sorted(ids)}
 
 
 def _unzip(data: bytes, submission: Submission, prefix: str = "", depth: int = 0) -> None:
     """Read the members of an archive, and of archives in it."""
+    if data.count(b"PK\x01\x02") > MAX_ENTRIES:  # the mark of every entry in the list of contents
+        submission.skip(prefix or "the archive", f"more than {MAX_FILES} files")
+        return
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError):
@@ -150,6 +162,9 @@ def _unzip(data: bytes, submission: Submission, prefix: str = "", depth: int = 0
                 continue
             if printable(name, len(name)) != name:
                 submission.skip(name, "the name is not valid text")
+                continue
+            if len(parts) > MAX_DEPTH or any(len(part.encode()) > 255 for part in parts):
+                submission.skip(name, "the name is too long, or in too many folders")
                 continue
             if stat.S_ISLNK(member.external_attr >> 16):
                 submission.skip(name, "a link")
@@ -200,9 +215,10 @@ def receive(entry: Path, roster: Mapping[str, str], pattern: re.Pattern[str] | N
     )
     student, late, certain = who(stem, roster, pattern)
     modified = datetime.datetime.fromtimestamp(entry.lstat().st_mtime, datetime.UTC)
-    received = Received(student, entry.name, modified.replace(tzinfo=None, microsecond=0), late)
+    origin = printable(entry.name)
+    received = Received(student, origin, modified.replace(tzinfo=None, microsecond=0), late)
     if not certain:
-        received.notes.append(f"{entry.name}: nobody on the roster; filed under {student}")
+        received.notes.append(f"{origin}: nobody on the roster; filed under {student}")
     if entry.is_symlink():
         received.notes.append("a link, left out")
         return received
@@ -211,18 +227,22 @@ def receive(entry: Path, roster: Mapping[str, str], pattern: re.Pattern[str] | N
         submission = read_folder(entry)
         for name in [name for name in submission.files if name.lower().endswith(".zip")]:
             _unzip(submission.files.pop(name), submission, name)
+    elif not entry.is_file():
+        submission.skip(entry.name, "not a regular file")
     elif entry.stat().st_size > 4 * MAX_TOTAL:
         submission.skip(entry.name, "the archive is too large")
     elif entry.suffix.lower() == ".zip":
         _unzip(entry.read_bytes(), submission)
     else:
-        submission.files[entry.name] = entry.read_bytes()
+        submission.files[origin] = entry.read_bytes()
     received.files = submission.files
     received.notes += submission.skipped
     return received
 
 
 def _grade_ids(data: bytes) -> set[str]:
+    if data.count(b"[") + data.count(b"{") > MAX_PARTS:
+        return set()
     try:
         cells = json.loads(data)["cells"]
         found = {c["metadata"].get("nbgrader", {}).get("grade_id") for c in cells}
@@ -346,12 +366,11 @@ def write_submission(folder: Path, received: Received, files: Mapping[str, bytes
         return False
     half = folder.with_name(f".{folder.name}.half")
     shutil.rmtree(half, ignore_errors=True)
-    for name, data in without_conflicts(files, {}).items():
+    stamp = f"{received.stamp:%Y-%m-%d %H:%M:%S} UTC\n"
+    for name, data in without_conflicts(files, {"timestamp.txt": stamp.encode()}).items():
         path = half / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    half.mkdir(parents=True, exist_ok=True)
-    (half / "timestamp.txt").write_text(f"{received.stamp:%Y-%m-%d %H:%M:%S} UTC\n")
     if folder.exists():
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,148 @@ def test_names_of_archives() -> None:
     assert who("stranger", roster, None) == ("stranger", False, False)
     assert plain_name("../../etc") == "etc"
     assert plain_name("\x00\u202e") == "unknown"
+
+
+def collected(
+    course: SmallCourse, tmp_path: Path, entries: dict[str, bytes], roster: str = ""
+) -> tuple[dict[str, bytes], str]:
+    """Notebooks by student, and what the command said."""
+    shutil.rmtree(course.root / "submitted", ignore_errors=True)
+    export = tmp_path / "received"
+    for name, data in entries.items():
+        path = export / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    words = []
+    if roster:
+        (tmp_path / "people.csv").write_text(roster, encoding="utf-8")
+        words = ["--roster", str(tmp_path / "people.csv")]
+    said = course.command("collect", "ps", str(export), *words).stdout
+    return {
+        folder.name: (folder / "ps" / "ps.ipynb").read_bytes()
+        for folder in (course.root / "submitted").iterdir()
+        if (folder / "ps" / "ps.ipynb").exists()
+    }, said
+
+
+def test_nobody_gets_the_work_of_another(course: SmallCourse, tmp_path: Path) -> None:
+    work = [notebook(course, f"def double(x):\n    return {n} * x") for n in range(8)]
+    entries = {
+        "李伟_11_assignsubmission_file_/ps.ipynb": work[0],
+        "王芳_12_assignsubmission_file_/ps.ipynb": work[1],
+        "Max Muster_13_assignsubmission_file_/ps.ipynb": work[2],
+        "Max Muster_14_assignsubmission_file_/ps.ipynb": work[3],
+        "muellereva_15_501_ps.ipynb": work[4],
+        "muellereva_16_502_ps.ipynb": work[5],
+        "Lone Wolf_17_assignsubmission_file_/ps.ipynb": work[6],
+        "Ana Gómez_20_assignsubmission_file_/ps.ipynb": work[7],
+    }
+    alone, said = collected(course, tmp_path, entries)
+    assert sorted(alone.values()) == sorted(work)
+    assert "several people hand in as max-muster" in said
+    roster = (
+        "ID;first_name;last_name;lms\nlw;伟;李;\nwf;芳;王;\nm1;Max;Muster;\nm2;Max;Muster;\n"
+        "e1;Eva;Mueller;15\ne2;Eva;Mueller;16\n20;Bo;Li;\nag;Ana;Gómez;\n"
+    )
+    known, said = collected(course, tmp_path, entries, roster)
+    expected = {"lw": 0, "wf": 1, "max-muster-13": 2, "max-muster-14": 3, "e1": 4, "e2": 5}
+    # 20 is Moodle's number for Ana and somebody else's id: neither may get it unseen.
+    expected |= {"lone-wolf": 6, "ana-gomez": 7}
+    assert known == {student: work[n] for student, n in expected.items()}
+    assert "several people hand in as max-muster; filed under max-muster-13" in said
+    assert plain_name("नमस्ते") != plain_name("नमस्ता")
+
+
+def test_a_notebook_is_not_lost_among_other_files(course: SmallCourse, tmp_path: Path) -> None:
+    first = notebook(course, "def double(x):\n    return x")
+    second = notebook(course, "def double(x):\n    return 2 * x")
+    entries = {
+        "annlee_21_601_ps.ipynb": second,
+        "annlee_21_602_report.pdf": b"%PDF",
+        "Bo Li_22_assignsubmission_file_/ps.ipynb": second,
+        "Bo Li_22_assignsubmission_onlinetext_/onlinetext.html": b"<p>attached</p>",
+        "cem.zip": zipped({"ps.ipynb": first}),
+        "cem (1).zip": zipped({"ps.ipynb": second}),
+        "dora.zip": zipped({"ps.ipynb": second}),
+        "dora (1).zip": zipped({"forgotten.txt": "sorry"}),
+        "eli_23_603_ps.ipynb.txt": second,
+        "desktop.ini": b"",
+    }
+    for number, name in enumerate(entries):  # unpacked in the same second, but for one
+        path = tmp_path / "received" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(entries[name])
+        late = 60 * (name == "annlee_21_602_report.pdf" or "onlinetext" in name)
+        for changed in (path, path.parent if number > 1 else path):
+            os.utime(changed, (1.8e9 + late, 1.8e9 + late))
+    found, said = collected(course, tmp_path, {})
+    assert found == dict.fromkeys(("annlee", "bo-li", "cem", "dora", "eli"), second)
+    assert (course.root / "submitted" / "annlee" / "ps" / "report.pdf").exists()
+    assert "cem.zip is older and was left out" in said
+    assert "dora (1).zip holds no notebook of this assignment and was left out" in said
+
+
+def test_odd_files_are_named(course: SmallCourse, tmp_path: Path) -> None:
+    locked_zip = bytearray(zipped({"ps.ipynb": "{}"}))
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked_zip[locked_zip.find(start) + flags] |= 1
+    right = notebook(course, "def double(x):\n    return 2 * x")
+    other = right.replace(b'"double"', b'"triple"').replace(b'"test_double"', b'"test_triple"')
+    entries = {
+        "ann_1_1_ps.zip": bytes(locked_zip),
+        "bo_2_2_ps.rar": b"Rar!",
+        "cem_3_3_ps.zip": zipped({"ps.ipynb": right, "ps-final.ipynb": right}),
+        "dora_4_4_other.ipynb": other,
+    }
+    _, said = collected(course, tmp_path, entries)
+    assert "ps.ipynb: protected by a password" in said
+    assert "ps.rar: a packed file of this kind is not opened" in said
+    assert "ps-final.ipynb is a second version and does not count" in said
+    assert "other.ipynb has only 1 of the 3 marked cells of ps: the right file?" in said
+
+
+def test_times_of_the_lms_correct_those_of_files(course: SmallCourse, tmp_path: Path) -> None:
+    right = notebook(course, "def double(x):\n    return 2 * x")
+    collected(course, tmp_path, {"ann.zip": zipped({"ps.ipynb": right})})
+    stamps = tmp_path / "stamps.csv"
+    stamps.write_text("id;timestamp\nann;2026-01-02 03:04 UTC\n")
+    words = ("collect", "ps", str(tmp_path / "received"), "--timestamps", str(stamps))
+    assert "1 of them new" in course.command(*words).stdout
+    stamp = course.root / "submitted" / "ann" / "ps" / "timestamp.txt"
+    assert stamp.read_text() == "2026-01-02 03:04:00 UTC\n"
+    assert "0 of them new" in course.command(*words).stdout
+    (tmp_path / "received" / "ann.zip").write_bytes(zipped({"ps.ipynb": right, "more.txt": "x"}))
+    assert "1 of them new" in course.command(*words).stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "message"),
+    [
+        ("--roster", b"name,mail\nAnn,a@b\n", "needs a column `id`; it has: name, mail"),
+        ("--roster", "id,name\n1,Jürgen\n".encode("latin-1"), "is not in UTF-8"),
+        ("--roster", None, "No such file"),
+        ("--timestamps", b"id,when\nann,now\n", "needs a column `timestamp`"),
+        ("--timestamps", b"id,timestamp\nann,last week\n", "the timestamp of ann, is not a time"),
+    ],
+)
+def test_unusable_tables_are_refused(
+    course: SmallCourse, tmp_path: Path, option: str, content: bytes | None, message: str
+) -> None:
+    table = tmp_path / "table.csv"
+    if content is not None:
+        table.write_bytes(content)
+    result = course.command("collect", "ps", str(tmp_path), option, str(table), check=False)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_what_is_no_folder_or_pattern_is_refused(course: SmallCourse, tmp_path: Path) -> None:
+    (tmp_path / "all.zip").write_bytes(b"")
+    zipped_export = course.command("collect", "ps", str(tmp_path / "all.zip"), check=False)
+    assert "is not a folder: unpack it first" in zipped_export.stderr
+    for pattern, message in {"(x": "not a regular expression", "(x)": "needs a group"}.items():
+        words = ("collect", "ps", str(tmp_path), "--pattern", pattern)
+        assert message in course.command(*words, check=False).stderr
 
 
 def test_archives_are_capped(tmp_path: Path, course: SmallCourse) -> None:

@@ -31,20 +31,31 @@ def run(arguments: argparse.Namespace) -> int:
     from rnncourse.grading.commands.grade import load_course
 
     folder = arguments.folder.resolve()
-    roster = read_roster(arguments.roster.resolve() if arguments.roster else None)
-    stamps_file = arguments.timestamps.resolve() if arguments.timestamps else None
+    try:
+        roster = read_roster(arguments.roster)
+        stamps = read_stamps(arguments.timestamps)
+        pattern = re.compile(arguments.pattern) if arguments.pattern else None
+    except re.error as error:
+        print(f"--pattern is not a regular expression: {error}", file=sys.stderr)
+        return 2
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if pattern is not None and "student" not in pattern.groupindex:
+        print("--pattern needs a group (?P<student>...).", file=sys.stderr)
+        return 2
     app = load_course(arguments.course)
     course = Course(app.coursedir, app.coursedir.db_url)
     expected = expected_notebooks(course.sources(arguments.assignment))
     if not expected:
-        print(f"There is no assignment {arguments.assignment}.", file=sys.stderr)
+        where = " or ".join(map(str, course.sources(arguments.assignment)))
+        print(f"There is no assignment {arguments.assignment}: no {where}.", file=sys.stderr)
         return 2
     if not folder.is_dir():
-        print(f"There is no folder {folder}.", file=sys.stderr)
+        what = "is not a folder: unpack it first" if folder.exists() else "is not there"
+        print(f"{folder} {what}.", file=sys.stderr)
         return 2
-    pattern = re.compile(arguments.pattern) if arguments.pattern else None
     new = 0
-    stamps = read_stamps(stamps_file)
     received_all = collect(folder, expected, roster=roster, pattern=pattern, stamps=stamps)
     for received, files in received_all:
         target = course.folder("submitted", received.student, arguments.assignment)
