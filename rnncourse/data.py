@@ -181,6 +181,11 @@ def movie_reviews(folder: Folder = None) -> Reviews:
     The split is fixed: a hash of the lower-case text decides, so a snippet that occurs twice is
     on one side only.
 
+    Parameters
+    ----------
+    folder : path, optional
+        See :func:`data_folder`.
+
     Returns
     -------
     Reviews
@@ -233,6 +238,11 @@ class Vowels(NamedTuple):
 
 def japanese_vowels(folder: Folder = None) -> Vowels:
     """Return 640 utterances of the vowels /ae/ by nine speakers, as published.
+
+    Parameters
+    ----------
+    folder : path, optional
+        See :func:`data_folder`.
 
     Returns
     -------
@@ -407,6 +417,11 @@ class NumberPair(NamedTuple):
 def number_words(folder: Folder = None) -> list[NumberPair]:
     """Return numbers spelt in English and German: units and tens swap, so the order is not kept.
 
+    Parameters
+    ----------
+    folder : path, optional
+        See :func:`data_folder`.
+
     Returns
     -------
     list of NumberPair
@@ -480,6 +495,11 @@ def _monthly(title: str, table: list[list[str]], unit: str) -> Series:
 def sunspots(folder: Folder = None) -> Series:
     """Return the yearly mean sunspot numbers from 1700 to 2008.
 
+    Parameters
+    ----------
+    folder : path, optional
+        See :func:`data_folder`.
+
     Returns
     -------
     Series
@@ -509,6 +529,11 @@ def sunspots(folder: Folder = None) -> Series:
 def co2(folder: Folder = None) -> Series:
     """Return the monthly mean CO₂ in the air over Mauna Loa, April 1958 to December 2001.
 
+    Parameters
+    ----------
+    folder : path, optional
+        See :func:`data_folder`.
+
     Returns
     -------
     Series
@@ -537,6 +562,11 @@ def co2(folder: Folder = None) -> Series:
 
 def el_nino(folder: Folder = None) -> Series:
     """Return the monthly sea surface temperature off Peru (Niño 1+2) from 1950 to 2010.
+
+    Parameters
+    ----------
+    folder : path, optional
+        See :func:`data_folder`.
 
     Returns
     -------

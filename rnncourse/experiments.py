@@ -62,6 +62,10 @@ class Experiment:
 def experiment_names() -> list[str]:
     """Return the names of all experiments, sorted.
 
+    Returns
+    -------
+    list of str
+
     Examples
     --------
     >>> experiment_names() == sorted(experiment_names())
@@ -137,7 +141,30 @@ def load_results(name: str) -> dict[str, list[Result]]:
 
 
 def stored_parameters(name: str) -> dict[str, dict[str, Any]]:
-    """Return the parameters with which the stored results of an experiment were made."""
+    """Return the parameters with which the stored results of an experiment were made.
+
+    Parameters
+    ----------
+    name : str
+        Name of the experiment.
+
+    Returns
+    -------
+    dict
+        For each configuration its parameters.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the experiment has never run.
+
+    Examples
+    --------
+    >>> stored_parameters("no-such-thing")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: there are no results of 'no-such-thing' ...
+    """
     parameters: dict[str, dict[str, Any]] = _read(name)["parameters"]
     return parameters
 
@@ -261,7 +288,18 @@ def run_experiment(name: str, jobs: int | None = None, fresh: bool = False) -> I
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    """Run experiments from the command line."""
+    """Run experiments from the command line.
+
+    Parameters
+    ----------
+    arguments : iterable of str, optional
+        Defaults to those of the process.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
     parser = argparse.ArgumentParser(prog="python -m rnncourse.experiments", description=__doc__)
     parser.add_argument("names", nargs="*", help="experiments to run; all of them by default")
     parser.add_argument("--jobs", type=int, help="processes (default: one per core)")
