@@ -1,0 +1,104 @@
+"""The locked packages fit the Python that the README promises; the wheel works with NumPy alone."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pins(name: str) -> dict[str, str]:
+    """Return what a requirements file pins: package to version."""
+    found = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / name).read_text(), re.MULTILINE)
+    return {canonicalize_name(package): version for package, version in found}
+
+
+def test_lock_holds_every_direct_dependency() -> None:
+    locked = pins("requirements.lock")
+    direct = pins("requirements.txt")
+    assert direct
+    assert {name: locked.get(name) for name in direct} == direct
+
+
+@pytest.mark.parametrize(("package", "version"), pins("requirements.lock").items())
+def test_locked_package_runs_on_the_oldest_python(package: str, version: str) -> None:
+    installed = distribution(package)
+    assert installed.version.split("+")[0] == version, "run `make setup`"
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    assert SpecifierSet(installed.metadata.get("Requires-Python") or "").contains(f"{oldest}.0")
+
+
+WITHOUT_EXTRAS = """
+import importlib, pkgutil, sys
+
+OPTIONAL = {"torch", "matplotlib", "nbgrader", "nbformat", "tqdm", "IPython", "distributed"}
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in OPTIONAL:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.path.insert(0, sys.argv[1])
+import rnncourse
+assert rnncourse.__file__.startswith(sys.argv[1]), rnncourse.__file__
+names = [m.name for m in pkgutil.iter_modules(rnncourse.__path__)]
+for name in names:
+    importlib.import_module(f"rnncourse.{name}")
+from rnncourse.cli import main
+from rnncourse.data import DataError, sunspots
+try:
+    sunspots()
+except DataError as error:
+    assert "RNNCOURSE_DATA" in str(error)
+print(len(names))
+"""
+
+
+def test_wheel_needs_numpy_alone(tmp_path: Path) -> None:
+    files = subprocess.run(
+        ["git", "ls-files", "rnncourse", "pyproject.toml", "README.md", "LICENSE"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    for name in files:
+        target = tmp_path / "source" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", tmp_path, tmp_path / "source"],
+        check=True,
+        capture_output=True,
+    )
+    assert len(list(tmp_path.glob("rnncourse-*.tar.gz"))) == 1
+    (wheel,) = tmp_path.glob("rnncourse-*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        content.extractall(tmp_path / "installed")
+        names = content.namelist()
+    assert {"rnncourse/py.typed", "rnncourse/fonts/LICENSE"} <= set(names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"rnncourse"}
+    metadata = next((tmp_path / "installed").glob("*.dist-info/METADATA")).read_text()
+    needed = [Requirement(line) for line in re.findall(r"^Requires-Dist: (.*)$", metadata, re.M)]
+    assert [r.name for r in needed if r.marker is None] == ["numpy"]
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS, tmp_path / "installed"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert int(result.stdout) > 20
