@@ -10,14 +10,15 @@ export PYTHONWARNINGS := ignore::DeprecationWarning
 export OMP_NUM_THREADS ?= 1
 
 LIBRARY := $(shell find rnncourse -name '*.py')
-SOLUTIONS := $(shell find solutions -type f -not -path '*/.*')
-EXERCISES := $(shell find exercises -type f -not -path '*/.*')
+# A name with a space (JupyterLab's "Untitled Folder") would be two names here, and none of ours has one.
+SOLUTIONS := $(shell find solutions -type f -not -path '*/.*' -not -path '* *')
+EXERCISES := $(shell find exercises -type f -not -path '*/.*' -not -path '* *')
 SAMPLE := $(shell find tests/sample_class -name '*.py')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup course book exercises validate sample-class test lint types unit-tests test-attacks \
-        serve lab bench bench-grading check-quality experiments data lock clean system
+        serve lab bench bench-grading check-quality experiments data lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -26,9 +27,6 @@ course: book exercises validate sample-class  ## Set up, build the book, check t
 	@$(RUN) -m tests.sample_class summary
 
 setup: .venv/.set-up  ## Create .venv with the locked packages.
-
-system:
-	@sh .ci/system-packages bwrap=bubblewrap
 
 .venv/.set-up: requirements.lock pyproject.toml
 	@sh .ci/system-packages bwrap=bubblewrap
@@ -44,7 +42,7 @@ system:
 book: setup  ## Build the book with warnings as errors.
 	$(RUN) book/build.py
 
-exercises: _build/stamps/exercises  ## Regenerate exercises/ from solutions/; fail if the committed files differ.
+exercises: _build/stamps/exercises  ## Make exercises/ anew from solutions/ and fail if the committed files differ.
 
 _build/stamps/exercises: .venv/.set-up $(SOLUTIONS) $(EXERCISES) $(LIBRARY) nbgrader_config.py
 	$(RUN) solutions/build.py --check
@@ -101,8 +99,9 @@ data: setup  ## Rebuild the shipped data files from their sources.
 
 lock: setup  ## Write requirements.lock anew from requirements.txt.
 	$(RUN) -m pip install -r requirements.txt
-	{ echo "# Every package of the environment, exact. Made by \`make lock\` from requirements.txt; do not edit by hand."; \
-	  $(RUN) -m pip freeze --exclude-editable | sed 's/^torch==\(.*\)+cpu$$/torch==\1/'; } > requirements.lock
+	set -o pipefail; { echo "# Every package of the environment, exact. Made by \`make lock\` from requirements.txt; do not edit by hand."; \
+	  $(RUN) -m pip freeze --exclude-editable | sed 's/^torch==\(.*\)+cpu$$/torch==\1/'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
 
 clean:  ## Remove what `make course` made; submissions and marks in grading/ stay.
-	rm -rf .venv _build build dist *.egg-info
+	rm -rf .venv _build book/api build dist *.egg-info
