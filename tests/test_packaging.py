@@ -92,6 +92,7 @@ def test_wheel_needs_numpy_alone(tmp_path: Path) -> None:
     assert {"rnncourse/py.typed", "rnncourse/fonts/LICENSE"} <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rnncourse"}
     metadata = next((tmp_path / "installed").glob("*.dist-info/METADATA")).read_text()
+    assert len(re.findall(r"^License-File: ", metadata, re.M)) == 2, "the fonts' licence is missing"
     needed = [Requirement(line) for line in re.findall(r"^Requires-Dist: (.*)$", metadata, re.M)]
     assert [r.name for r in needed if r.marker is None] == ["numpy"]
     result = subprocess.run(
