@@ -15,7 +15,6 @@ from rnncourse.exercises.spec import Case, Exercise, normal
 ORIGIN = "15-forecasting: From many origins, and never from the future"
 SCEPTIC = "15-forecasting: What a sceptic would try first"
 QUANTILES = "15-forecasting: A loss that asks for quantiles"
-WINS = "15-forecasting: Who wins?"
 DIRECT = "15-forecasting: Direct or recursive?"
 LEAKAGE = "15-forecasting: Leakage, in numbers"
 ONE = ({"T": 5, "B": 3, "D": 2, "H": 4, "V": 6},)
