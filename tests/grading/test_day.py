@@ -6,6 +6,8 @@ import csv
 import io
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -314,6 +316,27 @@ def test_page_and_export_escape_what_students_chose() -> None:
         assert "\n=" not in export_marks(kind, {"ps": [mark]})
     with pytest.raises(ValueError, match="canvas"):
         export_marks("excel", {})
+
+
+def test_release_fills_the_gradebook_though_exercises_are_committed(tmp_path: Path) -> None:
+    from nbgrader.api import Gradebook
+
+    repository = Path(__file__).parents[2]
+    shutil.copy(repository / "nbgrader_config.py", tmp_path)
+    for folder in ("solutions", "exercises"):
+        shutil.copytree(repository / folder / "02-bptt", tmp_path / folder / "02-bptt")
+    program = Path(sys.executable).with_name("nbgrader")
+    subprocess.run([program, "generate_assignment", "02-bptt"], cwd=tmp_path, check=True)
+    with Gradebook(f"sqlite:///{tmp_path}/grading/gradebook.db", "vanilla-rnns") as gradebook:
+        assert gradebook.find_assignment("02-bptt").max_score > 0
+
+
+def test_grading_what_was_never_released_says_how(course: SmallCourse) -> None:
+    folder = course.root / "submitted" / "ann" / "ps9"
+    folder.mkdir(parents=True)
+    result = course.command("grade", "ps9", "--quiet", check=False)
+    assert result.returncode == 2
+    assert "nbgrader generate_assignment ps9 --force" in result.stderr
 
 
 def test_course_of_another_folder_is_refused_clearly(tmp_path: Path) -> None:

@@ -95,7 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
             converter.start()
         except MissingEntry as error:
             print(
-                f"{error}\nRelease it first: nbgrader generate_assignment {arguments.assignment}",
+                f"{error} in the gradebook\n"
+                f"Release it first: nbgrader generate_assignment {arguments.assignment} --force",
                 file=sys.stderr,
             )
             return 2
