@@ -17,6 +17,7 @@ from rnncourse._validation import (
     as_float,
     as_floats,
     as_index,
+    as_mask,
     check_dtype,
     check_rng,
     check_shapes,
@@ -240,14 +241,7 @@ def valid_tokens(
     if mask is None:
         weights = np.ones(labels.shape, logits.dtype)
     else:
-        weights = as_array("mask", mask)
-        if weights.shape != labels.shape:
-            raise ValueError(
-                f"mask has shape {weights.shape}, expected {labels.shape}, the shape of targets"
-            )
-        if not np.isin(weights, (0, 1)).all():
-            raise TypeError("mask must be boolean or hold only 0 and 1")
-        weights = weights.astype(logits.dtype)
+        weights = as_mask("mask", mask, labels.shape, of="targets").astype(logits.dtype)
     # padding may hold any integer, so only the positions that count are checked
     labels = as_index("targets", np.where(weights > 0, labels, 0), logits.shape[-1])
     return labels.astype(np.intp), weights
