@@ -461,7 +461,9 @@ def rnn_forward_packed(
     batch_sizes : ndarray of int, shape (T,)
     h0 : ndarray, shape (B, H)
         Initial states, longest sequence first.
-    W_xh, W_hh, b_h : ndarray, shapes (H, D), (H, H), (H,)
+    W_xh : ndarray, shape (H, D)
+    W_hh : ndarray, shape (H, H)
+    b_h : ndarray, shape (H,)
 
     Returns
     -------
