@@ -52,10 +52,9 @@ first three keep a contrast of 3:1 on white and on black; orange and sky belong 
 _CYCLE = ["blue", "vermillion", "green", "purple", "grey", "orange", "sky"]
 _LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 _MIN_ALT = 20
-_ZOOM, _SHRINK = (
-    1.45,
-    0.75,
-)  # CSS pixels per point: the widest a figure grows and the least it shrinks
+# CSS pixels per point: the widest a figure grows, and the least it shrinks. The book's stylesheet
+# reads the points itself: on a phone it shrinks no figure below one pixel per point.
+_ZOOM, _SHRINK = 1.45, 0.75
 
 
 def use_style(*, line_styles: bool = True) -> None:
@@ -209,7 +208,10 @@ def figure_svg(fig: Figure, alt: str) -> str:
     if box is None:
         raise RuntimeError("Matplotlib wrote an SVG without a viewBox")
     width = float(box[1].split()[2])
-    size = f"width:{_ZOOM * width:.0f}px;max-width:100%;min-width:{_SHRINK * width:.0f}px"
+    size = (
+        f"--points:{width:.0f};"
+        f"width:{_ZOOM * width:.0f}px;max-width:100%;min-width:{_SHRINK * width:.0f}px"
+    )
     head = f'<svg viewBox="{box[1]}" class="mpl" role="img" aria-label="{alt}" style="{size}"'
     return f'<div class="mpl-figure">{head}>{body}</div>'
 

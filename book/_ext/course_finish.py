@@ -34,6 +34,8 @@ URL = re.compile(r"""url\(\s*["']?([^"')]+)["']?\s*\)""")
 FONT_FALLBACK = re.compile(r',\s*url\([^)]*\.(?:ttf|woff)\)\s*format\("(?:truetype|woff)"\)')
 # Scripts that do nothing here: own icons for the navigation bar, live code cells.
 UNUSED = ("fontawesome.js", "thebe")
+# The index of all words is for the page that shows results; the others only ask for that page.
+SEARCHING = ("searchtools.js", "language_data.js", "searchindex.js")
 PRELOADED = ("source-serif-4-latin-wght-normal", "source-sans-3-latin-wght-normal")
 PRELOADED_MATH = ("KaTeX_Main-Regular", "KaTeX_Math-Italic")
 # The theme resolves "auto" only when its script runs, long after the first paint.
@@ -119,6 +121,7 @@ def fonts_subset(out: Path, css: str, characters: set[int], points: set[int]) ->
 def scripts(text: str) -> str:
     """Defer all scripts, in order; drop the unused and the repeated."""
     seen: set[str] = set()
+    unused = UNUSED if 'id="search-results"' in text else UNUSED + SEARCHING
 
     def rewrite(match: re.Match[str]) -> str:
         attributes, body = match[1], match[2].strip()
@@ -126,7 +129,7 @@ def scripts(text: str) -> str:
         name = source[1] if source else body
         if "application/json" in attributes:
             return match[0]
-        if name in seen or (source and any(word in name for word in UNUSED)):
+        if name in seen or (source and any(word in name for word in unused)):
             return ""
         seen.add(name)
         if "documentElement.dataset.mode" in body:
@@ -159,6 +162,9 @@ def markup(text: str) -> str:
         (r'<summary>(?=<span class="toctree-toggle")', '<summary aria-label="Pages below">'),
         (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
         (r' role="doc-biblioentry"', ""),
+        (r"<title>(.+?) &#8212; \1</title>", r"<title>\1</title>"),
+        (r'(<a class="headerlink" href="[^"]*" title="([^"]*)")>', r'\1 aria-label="\2">'),
+        (r'(<a href="[^"]*_sources/[^"]*")', r"\1 download"),
         (r' id="(proof|exercise|solution)-content"', ""),
         (r'(<div class="proof admonition") id="proof"', r"\1"),
         (r'(<p class="admonition-title") id="[^"]*"', r"\1"),

@@ -14,6 +14,8 @@ SAMPLE = (
     "contributing-chapters.html",
     "claims.html",
     "api.html",
+    "genindex.html",
+    "prf-prf.html",
 )
 
 
@@ -130,6 +132,8 @@ def test_the_slider_moves_with_the_keyboard(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     after = note.inner_text(), curve.get_attribute("d"), slider.get_attribute("aria-valuetext")
     assert all(a != b for a, b in zip(before, after, strict=True))
+    # The value is said as the slider's own and by the sentence below: not a third time.
+    expect(page.locator("rnn-slider output")).to_have_attribute("aria-live", "off")
     page.keyboard.press("Home")
     assert slider.input_value() == "0"
 
@@ -193,6 +197,7 @@ def test_what_scrolls_sideways_can_be_reached(page: Page) -> None:
     code = page.locator("div.highlight pre").filter(has_text="def number").first
     assert code.evaluate("(box) => box.scrollWidth > box.clientWidth")
     assert code.get_attribute("tabindex") == "0"
+    assert "gradient" in code.evaluate("(box) => getComputedStyle(box).backgroundImage")
 
 
 def test_a_link_into_a_folded_box_opens_it(page: Page, book: Book) -> None:
@@ -202,3 +207,87 @@ def test_a_link_into_a_folded_box_opens_it(page: Page, book: Book) -> None:
                    box.querySelector(".fold-body").id = "inside"; location.hash = "#inside"; }"""
     )
     expect(page.locator("details.question").first).to_have_attribute("open", "")
+
+
+def test_a_claim_is_whole_on_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 320, "height": 800})
+    page.goto("/claims.html")
+    beyond = page.evaluate(
+        """[...document.querySelectorAll(".claims-ledger td")].filter(
+             (cell) => cell.textContent && cell.getBoundingClientRect().right > innerWidth
+           ).length"""
+    )
+    assert not beyond
+
+
+def test_labels_of_figures_can_be_read_on_a_phone(
+    browser: Browser, server: str, book: Book
+) -> None:
+    context = browser.new_context(base_url=server, viewport={"width": 375, "height": 800})
+    page = context.new_page()
+    for name in book.chapters():
+        page.goto(f"/{name}")
+        sizes = page.evaluate(
+            """[...document.querySelectorAll("article svg.mpl")]
+                 .filter((figure) => figure.getClientRects().length)
+                 .map((figure) => figure.clientWidth / figure.viewBox.baseVal.width)"""
+        )
+        assert sizes, name
+        assert min(sizes) > 0.99, name  # a label of 9.6 points has at least as many pixels
+    context.close()
+
+
+def test_paper_is_light_and_shows_everything(browser: Browser, server: str) -> None:
+    context = browser.new_context(base_url=server, color_scheme="dark")
+    page = context.new_page()
+    page.goto("/contributing-chapters.html")
+    root, boxes = page.locator("html"), page.locator("main details")
+    assert root.get_attribute("data-theme") == "dark"
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert root.get_attribute("data-theme") == "light"
+    assert all(box.get_attribute("open") is not None for box in boxes.all())
+    expect(page.locator("article h1")).to_be_visible()
+    code = page.locator("main div.highlight pre")
+    assert code.evaluate_all("(all) => all.every((box) => box.scrollWidth <= box.clientWidth + 1)")
+    fading = "(box) => getComputedStyle(box).animationName"
+    code_box = page.locator("details.hide > :not(summary)").first
+    assert code_box.evaluate(fading) == "none"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert root.get_attribute("data-theme") == "dark"
+    assert not any(box.get_attribute("open") is not None for box in boxes.all())
+    context.close()
+
+
+def test_paper_shows_folded_answers_without_javascript(browser: Browser, server: str) -> None:
+    context = browser.new_context(base_url=server, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/contributing-chapters.html")
+    page.emulate_media(media="print")
+    expect(page.locator("details.question .fold-body").first).to_be_visible()
+    context.close()
+
+
+def test_figures_take_the_colours_that_a_reader_forces(browser: Browser, server: str) -> None:
+    context = browser.new_context(
+        base_url=server, color_scheme="dark", forced_colors="active", reduced_motion="reduce"
+    )
+    context.add_init_script("localStorage.setItem('mode', 'light')")  # chosen here before
+    page = context.new_page()
+    page.goto("/contributing-chapters.html")
+    inks = page.evaluate(
+        """[...document.querySelectorAll("svg.mpl, rnn-slider .plot")].map((figure) => {
+             const style = getComputedStyle(figure);
+             return figure.classList.contains("mpl") ? style.color : style.fill; })"""
+    )
+    assert len(inks) >= 2
+    assert set(inks) == {"rgb(255, 255, 255)"}
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert style == "solid"  # the theme's shadow around a button is not drawn then
+    page.locator("details.hide summary").first.click()
+    fading = "(box) => getComputedStyle(box).animationName"
+    assert page.locator("details[open] > :not(summary)").first.evaluate(fading) == "none"
+    context.close()

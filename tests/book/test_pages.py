@@ -120,6 +120,15 @@ def test_a_page_has_one_stylesheet_and_no_blocking_script(book: Book) -> None:
         assert not blocking, name
 
 
+def test_only_the_search_page_loads_the_index_of_words(book: Book) -> None:
+    loading = [
+        name
+        for name, page in book.pages.items()
+        if page.find("script", src=re.compile("searchindex|searchtools|language_data"))
+    ]
+    assert loading == ["search.html"]
+
+
 def test_every_picture_is_described(book: Book) -> None:
     for name, page in book.pages.items():
         for tag in page.find_all("img"):
@@ -163,6 +172,7 @@ def test_every_page_names_its_language_and_title(book: Book) -> None:
         assert title is not None
         titles.append(title.get_text())
     assert len(titles) == len(set(titles))
+    assert not [title for title in titles if len(set(title.split(" — "))) < title.count(" — ") + 1]
 
 
 def test_every_control_has_a_name(book: Book) -> None:
@@ -170,6 +180,8 @@ def test_every_control_has_a_name(book: Book) -> None:
         for tag in page.find_all(["button", "summary"]):
             named = tag.get_text(strip=True) or tag.get("aria-label") or tag.get("title")
             assert named, f"{name}: {tag}"
+        for tag in page.select("a.headerlink"):
+            assert tag.get("aria-label"), f"{name}: {tag}"
         labelled = {attribute(label, "for") for label in page.find_all("label")}
         for tag in page.find_all("input"):
             if tag.get("type") not in ("hidden", "submit", "radio"):
@@ -258,6 +270,7 @@ def test_every_executed_page_is_offered_as_a_notebook(book: Book) -> None:
         assert notebook in offered & executed
         links = [attribute(tag, "href") for tag in page.select(".dropdown-download-buttons a")]
         assert f"_sources/{notebook}" in links
+        assert page.select_one(f'a[href="_sources/{notebook}"][download]'), name
 
 
 def test_the_notebooks_stand_alone(book: Book) -> None:

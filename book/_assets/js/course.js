@@ -1,4 +1,4 @@
-// Open the folded box that a link points into, and all of them on paper.
+// Open the folded box that a link points into.
 function reveal() {
   const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   for (let box = target && target.closest("details"); box; box = box.parentElement.closest("details"))
@@ -6,8 +6,18 @@ function reveal() {
 }
 addEventListener("hashchange", reveal);
 reveal();
+
+// Paper is light and cannot be clicked: print in the light theme with every box open.
+let closed = [], theme = "";
 addEventListener("beforeprint", () => {
-  for (const box of document.querySelectorAll("main details")) box.open = true;
+  closed = [...document.querySelectorAll("main details:not([open])")];
+  for (const box of closed) box.open = true;
+  theme = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+});
+addEventListener("afterprint", () => {
+  for (const box of closed) box.open = false;
+  document.documentElement.dataset.theme = theme;
 });
 
 // What scrolls sideways can be reached with the Tab key; what fits is no stop on the way.

@@ -69,7 +69,7 @@ class RnnSlider extends HTMLElement {
         <text transform="translate(14 ${(TOP + H - BOTTOM) / 2}) rotate(-90)"
           text-anchor="middle">${escape(d.ylabel)}</text></svg>
       ${legend && `<p class="legend">${legend}</p>`}
-      <p class="controls"><label for="${id}">${escape(d.parameter)} = <output for="${id}"></output></label>
+      <p class="controls"><label for="${id}">${escape(d.parameter)} = <output for="${id}" aria-live="off"></output></label>
       <input id="${id}" type="range" min="0" max="${d.values.length - 1}" step="1" value="${d.start}"></p>
       <p class="note" aria-live="polite"></p>`;
     this.curves = [...this.querySelectorAll(".curve")];
