@@ -1380,6 +1380,9 @@ def _bleu_cases(rng, s):
     yield Case(([["the"] * 7], [[mat, ["the"]]], 1), "words repeated")
     words = [["the", "white", "whale", "swims", "a", "way"]]
     yield Case((words, [[["the", "white", "whale", "swims", "away", "now", "."]]], 4), "words")
+    digits, others = [[1, 12, 3, 4, 5, 6]], [[[11, 2, 3, 4, 5, 6]]]
+    yield Case((digits, others, 2), "tokens with one and two digits")
+    yield Case(([[2, 1, 3, 4, 5]], [[[1, 2, 3, 4, 5]]], 2), "two words change places")
     order = [[3, 1, 2, 5, 4]]
     yield Case((order, [[[1, 2, 3, 4, 5]]], 1), "right words in the wrong order, max_n = 1")
     both = [[1, 2, 1, 2, 1, 2, 3]]
@@ -1460,6 +1463,46 @@ def _bleu(
     length = sum(map(len, candidates))
     closest = sum(length_of(c, r) for c, r in zip(candidates, references, strict=True))
     return mean * penalty(length, closest)
+
+
+def _relabelled(label):
+    """Return BLEU with every n-gram turned into `label` of it before counting."""
+
+    def code(candidates, references, max_n=4):
+        def turned(sentence, n):
+            return [label(sentence[i : i + n]) for i in range(len(sentence) - n + 1)]
+
+        log_precision = 0.0
+        for n in range(1, max_n + 1):
+            pairs = [
+                _matches(turned(c, n), [turned(r, n) for r in refs], 1)
+                for c, refs in zip(candidates, references, strict=True)
+            ]
+            matched, total = (sum(p[i] for p in pairs) for i in (0, 1))
+            if matched == 0:
+                return 0.0
+            log_precision += math.log(matched / total) / max_n
+        c = sum(map(len, candidates))
+        r = sum(map(_closest, candidates, references))
+        return math.exp(log_precision + min(0.0, 1 - r / c))
+
+    return code
+
+
+bleu.mistake(
+    "tokens-run-together",
+    "the tokens of an n-gram are joined to one string",
+    "Joined without a gap, the tokens 1 and 12 look like 11 and 2. What can stand for an n-gram "
+    "and keep its tokens apart?",
+)(_relabelled(lambda gram: "".join(map(str, gram))))
+
+
+bleu.mistake(
+    "order-inside-ngrams-lost",
+    "n-grams count as equal if they hold the same tokens in any order",
+    "An n-gram is a *run* of tokens. Without their order, BLEU would not notice words that change "
+    "places.",
+)(_relabelled(lambda gram: tuple(sorted(map(str, gram)))))
 
 
 @bleu.mistake(

@@ -458,6 +458,8 @@ def _diagnose_cases(rng, s):
     yield Case((1e-6 * _path(rng, 12, 1.5), 0.05), "small norms that grow")
     yield Case((np.array([1.0, 1.0, 0.2, 0.2, 1.0, 1.0]), 0.1), "a dip in the middle")
     yield Case((np.array([1.0, 0.5, 1.0, 0.5, 1.0]), 0.1), "up and down")
+    wave = np.array([1.0, 0.2, 0.4, 2.5, 5.0, 1.0])
+    yield Case((wave, 0.1), "first and last norm are equal, those between are not")
     yield Case((np.array([0.3, 1.0, 1.0, 1.0, 1.0]), 0.1), "all is lost at the first step")
     yield Case((np.array([3.0, 3.0, 3.0, 3.0, 1.0]), 0.1), "a jump at the last step")
     yield Case((np.array([np.nan, 9.0, 3.0, 1.0]), 0.1), "NaN at the first step")
@@ -495,6 +497,14 @@ def _with_rate(rate):
             return _verdict(rate(norms), tolerance)
 
     return code
+
+
+diagnose.mistake(
+    "line-fitted",
+    "the factor is the slope of a line through the logarithms of all norms",
+    "A fitted line weighs all norms. The mean factor per step is the one that leads from the last "
+    "norm to the first in T - 1 equal steps.",
+)(_with_rate(lambda n: np.exp(-np.polyfit(range(len(n)), np.log(np.maximum(n, 1e-300)), 1)[0])))
 
 
 diagnose.mistake(

@@ -25,6 +25,7 @@ def _window_cases(rng, s):
     yield Case((normal(rng, 4 + 2 + 3 * 3), 4, 2, 3), "the last window just fits")
     yield Case((normal(rng, 4 + 2 + 3 * 3 - 1), 4, 2, 3), "one value too few for a last window")
     yield Case((normal(rng, 15, s.D), 3, 2, 2), "a series of vectors")
+    yield Case((normal(rng, 13, 1), 3, 2, 2), "a series of vectors of length 1")
     yield Case((normal(rng, 6), 4, 2, 5), "a single window")
     yield Case((normal(rng, 30), 2, 1, 7), "windows that do not touch")
 

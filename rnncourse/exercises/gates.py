@@ -1813,6 +1813,7 @@ cell_gradient = Exercise(
     returns=("factor: B H",),
     draw=lambda rng, s: (_forget_gates(rng, s.T, s.B, s.H),),
     special=_forget_cases,
+    atol=1e-9,
 )
 
 

@@ -1060,6 +1060,8 @@ def _horizon_cases(rng, s):
     yield Case((np.array([1.0]), t), "a single norm, for 0 steps")
     yield Case((1.2 ** np.arange(7), 1.3), "the norms only grow")
     yield Case((np.array([0.1, 0.2, 0.9, 0.2, 0.1]), t), "a single norm reaches the threshold")
+    valley = np.array([1.0, 0.2, 0.1, 0.05, 0.02, 0.04, 0.9])
+    yield Case((valley, t), "the norms are below the threshold for long, and the last is above it")
     near = t * np.array([3.0, 2.0, 1 + 1e-4, 1 - 1e-4, 0.5])
     yield Case((near, t), "one norm lies just above the threshold and one just below")
 
@@ -1099,6 +1101,16 @@ def _(norms, threshold):
 @memory_horizon.form("first-crossing")
 def _(norms, threshold):
     return int(np.argmax(norms < threshold)) - 1
+
+
+@memory_horizon.mistake(
+    "sorted-norms-assumed",
+    "the search halves the range again and again, as if the norms only fell",
+    "Halving finds the place in a sorted list. Norms of products may fall and rise again.",
+    section=TRANSIENT,
+)
+def _(norms, threshold):
+    return max(int(np.searchsorted(-norms, -threshold, side="right")) - 1, 0)
 
 
 @memory_horizon.mistake(

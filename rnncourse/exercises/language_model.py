@@ -1139,6 +1139,10 @@ def _copying_cases(rng, s):
     train = np.array([1, 2, 9, 9, 1, 2, 3, 4, 9])
     yield Case((np.array([8, 1, 2, 3, 4, 8]), train), "the run begins like an earlier one")
     yield Case((np.array([1, 1, 1, 1, 1]), np.array([1, 1, 7, 1, 1, 1, 7])), "one token repeated")
+    again = np.array([1, 1, 2, 8, 3])
+    yield Case((again, np.array([9, 1, 2, 3])), "the run begins at the token that broke a match")
+    turned = np.array([8, 9, 7])
+    yield Case((np.array([7, 8, 9]), turned), "the same tokens in another order")
     sample = np.array([1, 2, 3, 7, 3, 4, 5, 6, 8, 1, 2])
     yield Case((sample, np.array([3, 4, 5, 6, 1, 2, 3])), "two runs, the longer one later")
     yield Case((np.array([4, 5, 6]), np.array([4, 5, 6])), "sample and training text are equal")
@@ -1379,6 +1383,37 @@ def _(sample, train):
 )
 def _(sample, train):
     return max(_longest(sample, train), _longest(_items(sample)[::-1], _items(train)))
+
+
+@longest_copied_ngram.mistake(
+    "breaking-token-skipped",
+    "the token that breaks a match is not tried as the start of the next one",
+    "Look at the token that ends a run of yours. It does not continue this run, but could it begin "
+    "another one?",
+)
+def _(sample, train):
+    longest = 0
+    for start in range(len(train)):
+        run = 0
+        for token in sample:
+            fits = start + run < len(train) and token == train[start + run]
+            run = run + 1 if fits else 0
+            longest = max(longest, run)
+    return longest
+
+
+@longest_copied_ngram.mistake(
+    "order-ignored",
+    "runs of the same tokens in any order count as copies",
+    "Order matters: only a run that occurs as it stands is a copy.",
+)
+def _(sample, train):
+    def bags(items, n):
+        return {tuple(sorted(map(str, items[i : i + n]))) for i in range(len(items) - n + 1)}
+
+    sample, train = _items(sample), _items(train)
+    sizes = range(1, min(len(sample), len(train)) + 1)
+    return max((n for n in sizes if bags(sample, n) & bags(train, n)), default=0)
 
 
 @longest_copied_ngram.mistake(

@@ -780,6 +780,8 @@ def _linear_cases(rng, s):
     yield Case((30, 80, 0.0), "the floor is 0")
     yield Case((30, 80, 1.0), "the floor is 1")
     yield Case((76, 80, 0.25), "just before the floor is reached")
+    yield Case((4, 5, 0.25), "one update before the floor is reached")
+    yield Case((1, 5, 0.25), "after the first update")
 
 
 linear_decay = Exercise(
@@ -827,6 +829,15 @@ def _(step, total, floor):
 )
 def _(step, total, floor):
     return max(floor, 1 - step / total)
+
+
+@linear_decay.mistake(
+    "floor-one-update-early",
+    "the floor is reached one update before `total`",
+    "Follow your shares with `total = 5`: at which step does the floor appear for the first time?",
+)
+def _(step, total, floor):
+    return floor if step >= total - 1 else 1 - (1 - floor) * step / total
 
 
 @linear_decay.mistake(

@@ -1156,6 +1156,8 @@ def _cosine_cases(rng, s):
     yield Case((full[:1], other[:1]), "one tensor")
     full, other = _gradient_pair(rng, s)
     yield Case((full, [100 * a for a in other]), "gradients of very different size")
+    full, other = _gradient_pair(rng, s)
+    yield Case(([100 * a for a in full], other), "the full gradient is much larger")
     yield Case(
         ([np.array([3.0, 4.0]), np.zeros((2, 2))], [np.array([-4.0, 3.0]), np.eye(2)]), "orthogonal"
     )

@@ -43,6 +43,10 @@ def _pad_cases(rng, s):
     with_pad[0][:] = 9
     yield Case((with_pad, 9), "the value of the padding also occurs as a token")
     yield Case((tokens, -0.5), "tokens, padded with -0.5")
+    with_zero = [np.append(rng.integers(0, 9, n), [0, 70_000 + n]) for n in draw_lengths(rng, s)]
+    yield Case((with_zero, 9), "0 and a large number are tokens too")
+    mixed = [rng.integers(1, 9, 3), normal(rng, 2)]
+    yield Case((mixed, 0), "the first sequence holds integers, the second does not")
     some = _vectors(rng, (2, 0, 3, 1), s.D)
     yield Case((some, 0.0), "one sequence is empty")
     yield Case((some[1:], 0.0), "the first sequence is empty")
@@ -87,6 +91,27 @@ def _(sequences, value):
     for i, a in enumerate(sequences):
         out[len(out) - len(a) :, i] = a
     return out, _lengths_of(sequences)
+
+
+@pad.mistake(
+    "zeros-replaced",
+    "zeros inside the sequences become the padding's value",
+    "You fill up with 0 and exchange every 0 afterwards. What if 0 is a real entry of a sequence?",
+)
+def _(sequences, value):
+    out = _padded(sequences, value)
+    out[_padded(sequences, 0) == 0] = value
+    return out, _lengths_of(sequences)
+
+
+@pad.mistake(
+    "dtype-of-the-first",
+    "the dtype is that of the first sequence and the value",
+    "Which numbers does your array have to hold? Look at all sequences, not at the first alone.",
+)
+def _(sequences, value):
+    dtype = np.result_type(sequences[0], value)
+    return _padded(sequences, value, dtype=dtype), _lengths_of(sequences)
 
 
 @pad.mistake(
