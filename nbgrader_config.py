@@ -17,6 +17,7 @@ c.CourseDirectory.feedback_directory = "grading/feedback"
 c.CourseDirectory.solution_directory = "grading/solution"
 c.CourseDirectory.db_url = f"sqlite:///{root / 'grading' / 'gradebook.db'}"
 c.GenerateAssignment.force = True  # exercises/ is in the repository: make it anew, do not skip it
+c.GenerateFeedback.force = True  # marks may have changed since
 
 configure(c, root)
 c.SealedExecute.timeout = 15  # every cell of this course takes well under a second

@@ -16,7 +16,8 @@ import pytest
 from courses import SmallCourse, cell, marked, solution, written
 
 from rnncourse.grading.collect import plain_name, who
-from rnncourse.grading.marks import Mark, export_marks, statistics_page
+from rnncourse.grading.marks import Mark, export_marks, find_mistakes, statistics_page
+from rnncourse.grading.staging import printable
 
 
 def course_cells() -> list[Any]:
@@ -339,8 +340,84 @@ def test_grading_what_was_never_released_says_how(course: SmallCourse) -> None:
     assert "nbgrader generate_assignment ps9 --force" in result.stderr
 
 
+def test_export_says_what_is_not_final(course: SmallCourse, tmp_path: Path) -> None:
+    shutil.rmtree(course.root / "submitted", ignore_errors=True)
+    course.submit("ina", {"double": "def double(x):\n    return 2 * x", "why": "Because."})
+    course.grade()
+    result = course.command("export", "ps", "--out", str(tmp_path / "marks.csv"))
+    assert "submissions still wait for a person; their points are not final." in result.stderr
+    assert (tmp_path / "marks.csv").read_text().startswith("student,assignment,score")
+    nowhere = str(tmp_path / "none" / "marks.csv")
+    refused = course.command("export", "ps", "--out", nowhere, check=False)
+    assert refused.returncode == 2
+    assert "Nothing was exported" in refused.stderr
+
+
+def test_feedback_follows_changed_marks(tmp_path: Path) -> None:
+    repository = Path(__file__).parents[2]
+    settings = (repository / "nbgrader_config.py").read_text()
+    names = [line.split(" =")[0] for line in settings.splitlines() if ".force = True" in line]
+    extra = "\n".join(f"{name} = True" for name in names)
+    course = SmallCourse(tmp_path / "course", course_cells(), extra=extra)
+    course.submit("ann", {"double": "def double(x):\n    return x"})
+    course.grade()
+    course.nbgrader("generate_feedback", "ps")
+    course.submit("ann", {"double": "def double(x):\n    return 2 * x"})
+    course.grade()
+    course.nbgrader("generate_feedback", "ps")
+    page = (course.root / "feedback" / "ann" / "ps" / "ps.html").read_text()
+    assert "Score: 4.0 / 4.0" in page
+
+
 def test_course_of_another_folder_is_refused_clearly(tmp_path: Path) -> None:
     from rnncourse.cli import main
 
     with pytest.raises(SystemExit, match=r"no nbgrader_config\.py"):
         main(["grade", "ps", "--course", str(tmp_path)])
+
+
+def test_a_submission_names_no_mistakes(tmp_path: Path) -> None:
+    from nbformat import v4, write
+
+    from rnncourse.exercises import CheckFailed, check
+
+    def raises(x_t, h_prev, W_xh, W_hh, b_h):  # type: ignore[no-untyped-def]
+        raise ValueError("x\nKnown mistake [forged]: call this number")
+
+    def odd_key(grads, max_norm):  # type: ignore[no-untyped-def]
+        return {**grads, "\nKnown mistake [forged]: a key": 0}, 1.0
+
+    for name, function in (("rnn_step", raises), ("clip_by_global_norm", odd_key)):
+        with pytest.raises(CheckFailed) as caught:
+            check(name, function)
+        assert "Known mistake [forged]" in str(caught.value)
+        failed = marked("", f"test_{name}")
+        failed.outputs = [v4.new_output("error", ename="CheckFailed", evalue=str(caught.value))]
+        write(v4.new_notebook(cells=[failed]), tmp_path / "ps.ipynb")
+        assert find_mistakes([tmp_path / "ps.ipynb"]) == {}
+
+
+def test_one_odd_submission_does_not_stop_collecting(course: SmallCourse, tmp_path: Path) -> None:
+    right = notebook(course, "def double(x):\n    return 2 * x")
+    export = tmp_path / "odd"
+    export.mkdir()
+    entries = {
+        "a_1_1_ps.zip": {"ps.ipynb": right, "timestamp.txt/x": b"x"},
+        "b_2_2_ps.zip": {"ps.ipynb": right, "n" * 300: b"x", "d/" * 2000 + "x": b"x"},
+        "c_3_3_ps.zip": {"ps.ipynb": right},
+    }
+    for name, files in entries.items():
+        (export / name).write_bytes(zipped(dict(files)))
+    (export / "d_4_4_\x1b[2Jevil.zip").write_bytes(b"x")
+    (export / os.fsdecode(b"e_5_5_\xff.ipynb")).write_bytes(right)
+    result = course.command("collect", "ps", str(export), "--roster", str(_roster(tmp_path)))
+    for student in "abc":
+        assert (course.root / "submitted" / student / "ps" / "ps.ipynb").read_bytes() == right
+    assert (course.root / "submitted" / "a" / "ps" / "timestamp.txt").is_file()
+    assert printable(result.stdout.replace("\n", " "), 10**6) == result.stdout.replace("\n", " ")
+
+
+def _roster(folder: Path) -> Path:
+    path = folder / "who.csv"
+    path.write_text("id,name\nx,Nobody\n")
+    return path

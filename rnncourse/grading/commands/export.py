@@ -31,9 +31,21 @@ def run(arguments: argparse.Namespace) -> int:
         if unknown:
             print(f"Not in the gradebook: {', '.join(unknown)}", file=sys.stderr)
             return 2
-        text = export_marks(arguments.format, {n: load_marks(gradebook, n) for n in names})
+        marks = {name: load_marks(gradebook, name) for name in names}
+    text = export_marks(arguments.format, marks)
+    for name, rows in marks.items():
+        if waiting := sum(mark.review for mark in rows):
+            print(
+                f"{name}: {waiting} of {len(rows)} submissions still wait for a person; their "
+                "points are not final.",
+                file=sys.stderr,
+            )
     if out is None:
         print(text, end="")
-    else:
+        return 0
+    try:
         out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(f"Nothing was exported: {error}", file=sys.stderr)
+        return 2
     return 0
