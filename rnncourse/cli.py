@@ -10,6 +10,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from rnncourse._extras import require
+
 COMMANDS = {
     "check": ("rnncourse.exercises.commands.check", "run your notebook and show its points"),
     "progress": ("rnncourse.exercises.commands.progress", "show how far you are"),
@@ -46,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runner = module.run
     parsed = parser.parse_args(words)
     assert runner is not None  # argparse has ended the program for any other word
+    if COMMANDS[parsed.command][0].startswith("rnncourse.grading."):
+        try:
+            require("nbgrader", extra="grading")
+        except ModuleNotFoundError as error:
+            parser.exit(1, f"{error}\n")
     return int(runner(parsed))
 
 

@@ -8,8 +8,6 @@ import sys
 import types
 from typing import Any, cast
 
-from rnncourse._extras import require
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -54,10 +52,6 @@ def load_course(folder: str, db_url: str | None = None) -> Any:
         sys.exit(f"There is no nbgrader_config.py in {os.getcwd()}: go to the course's folder.")
     # jsonschema loads this grammar, in more than a second, for a format that no notebook has.
     sys.modules.setdefault("rfc3987_syntax", cast(types.ModuleType, None))
-    try:
-        require("nbgrader", extra="grading")
-    except ModuleNotFoundError as error:
-        sys.exit(str(error))
     from nbgrader.apps.autogradeapp import AutogradeApp
 
     AutogradeApp.clear_instance()
