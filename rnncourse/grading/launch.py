@@ -128,7 +128,7 @@ def ensure_available() -> None:
     reason = why_unavailable()
     if reason is None:
         return
-    hint = "To grade your own work without a sandbox, add --trust-submissions."
+    hint = "To grade your own work without a sandbox: rnncourse grade NAME --trust-submissions"
     raise GradingUnavailableError(f"{reason}\n{hint}")
 
 
@@ -356,7 +356,7 @@ class Parent:
                 "It needs unprivileged user namespaces (sysctl user.max_user_namespaces above 0, "
                 "on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; in a container "
                 "an unmasked /proc).\n"
-                "To grade your own work without a sandbox, add --trust-submissions."
+                "To grade your own work without a sandbox: rnncourse grade NAME --trust-submissions"
             )
         ours.settimeout(None)
         self.ready_s = float(answer["ready"])
