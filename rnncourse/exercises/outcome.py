@@ -260,7 +260,9 @@ def _note_error(outcome: Outcome, name: str, error: BaseException) -> None:
         if isinstance(error, np.linalg.LinAlgError):
             shown = "LinAlgError"
         outcome.problem = f"{name} raised {shown}."
-        outcome.detail = f"{kind}: {str(error)[:500]}{_line_of(error)}"
+        # on one line, since a line of its own would pass for words of the check
+        said = " ".join(str(error)[:500].split())
+        outcome.detail = f"{kind}: {said}{_line_of(error)}"
 
 
 def _line_of(error: BaseException) -> str:
@@ -327,7 +329,7 @@ def _flatten_dict(value: Any, like: Mapping[Any, Any], name: str, leaves: Leaves
         text = f"a dict without the key{'s' if len(missing) > 1 else ''} {names}."
         raise _NotComparable(f"without {missing}", text)
     if len(value) > len(like):
-        extra = [str(key)[:40] for key in value if key not in like]
+        extra = [" ".join(str(key)[:40].split()) for key in value if key not in like]
         count = "a key that does" if len(extra) == 1 else f"{len(extra)} keys that do"
         text = f"a dict with {count} not belong there."
         raise _NotComparable("extra keys", text, f"not expected: {', '.join(extra[:5])}")

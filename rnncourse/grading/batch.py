@@ -13,6 +13,7 @@ import datetime
 import fcntl
 import hashlib
 import json
+import mimetypes
 import os
 import re
 import shutil
@@ -49,7 +50,26 @@ from .staging import Submission, printable, read_folder, without_conflicts
 RECEIPTS = ".receipts"
 _ODD_IN_NAME = frozenset('<>"`\\')
 # What a browser would run when it is opened from the graded folder, on the formgrader's own origin.
-_ACTIVE = re.compile(r"\.(?:x?html?|xht|mht(?:ml)?|svgz?|xml|xsl|js|mjs|swf)$", re.IGNORECASE)
+_ACTIVE = re.compile(r"\.(?:[sx]?html?|xht|mht(?:ml)?|svgz?|xml|xslt?|js|mjs|swf)$", re.IGNORECASE)
+_ACTIVE_KINDS = re.compile(r"html|[/+]xml$|svg|(?:java|ecma)script|rfc822|shockwave|multipart")
+_LONGEST_NAME = 255
+
+
+def passive_name(path: str) -> str:
+    """Return a name under which a browser shows a student's file as text or stores it.
+
+    Examples
+    --------
+    >>> passive_name("a/page.HTML"), passive_name("feed.rdf"), passive_name("data.csv")
+    ('a/page.HTML.txt', 'feed.rdf.txt', 'data.csv')
+    """
+    folder, slash, name = path.rpartition("/")
+    kind = mimetypes.guess_type(name, strict=False)[0] or ""
+    if not (_ACTIVE.search(name) or _ACTIVE_KINDS.search(kind)):
+        return path
+    while len(name.encode()) > _LONGEST_NAME - len(".txt"):
+        name = name[:-1]
+    return f"{folder}{slash}{name}.txt"
 
 
 class BusyError(RuntimeError):
@@ -608,7 +628,7 @@ class Coordinator:
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(parents=True)
         files = {
-            name: data
+            passive_name(name): data
             for name, data in prepared.submission.files.items()
             if not name.endswith(".ipynb")
         }
@@ -621,8 +641,7 @@ class Coordinator:
             for name, data in files.items():
                 if name in reserved:
                     continue
-                ours = name in self._extra_files
-                path = half / (name if ours else _ACTIVE.sub(r"\g<0>.txt", name))
+                path = half / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
             for path in half.rglob("*"):

@@ -156,6 +156,17 @@ def _package_folders() -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _packages_below(mounts: list[str]) -> list[str]:
+    """The folders of packages that come along with the interpreter's own folder."""
+    patterns = ("site-packages", "dist-packages")
+    return [
+        str(path)
+        for pattern in patterns
+        for path in (Path(mounts[1]).glob(f"lib/python*/{pattern}") if mounts else ())
+        if path.is_dir()
+    ]
+
+
 def _telling_files(folder: str) -> list[Path]:
     """Files of installed packages that name folders of this machine."""
     patterns = ("*.pth", "*.egg-link", "__editable__*", "*.dist-info/direct_url.json")
@@ -202,14 +213,23 @@ def _command(role: Role, profile: Profile, scratch: Path, control: int) -> list[
         (scratch / name).chmod(0o644)
         command += ["--ro-bind", str(scratch / name), f"/etc/{name}"]
     command += ["--proc", "/proc", "--dev", "/dev"]
+    # Mapped, it gives memory that belongs to no process; see the filter of system calls.
+    command += ["--dev-bind", "/dev/null", "/dev/zero"]
     mounts, executable, libraries = _readable_prefix()
     command += mounts
     paths = []
-    for number, folder in enumerate(_package_folders()):
-        target = folder if folder.startswith("/usr/") else f"/packages/{number}"
-        if target != folder:
+    own = _package_folders()
+    shown = dict.fromkeys([*own, *_packages_below(mounts)])
+    for number, folder in enumerate(shown):
+        target = f"/packages/{number}"
+        if folder.startswith("/usr/"):
+            target = folder
+        elif mounts and folder.startswith(f"{mounts[1]}/"):
+            target = folder.replace(mounts[1], mounts[2], 1)  # seen there already
+        else:
             command += ["--ro-bind", folder, target]
-        paths.append(target)
+        if folder in own:
+            paths.append(target)
         masked = {"rnncourse": "library"} if role == "student" else {}
         masked |= {} if profile.torch else {"torch": "no_torch"}
         for name, stub in masked.items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_MISTAKE = re.compile(r"Known mistake \[([\w.-]{1,80})\]:\s*([^\n]{0,200})")
+_MISTAKE = re.compile(r"^Known mistake \[([\w.-]{1,80})\]: ([^\n]{1,200})", re.MULTILINE)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _SEPARATED_FORMULA = re.compile(r"[;|\t](?=\s*[=+\-@])")
 

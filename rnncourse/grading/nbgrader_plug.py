@@ -12,6 +12,7 @@ import builtins
 import fnmatch
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,17 @@ from traitlets import Bool, Float, Integer, List, Unicode
 from . import launch
 from .batch import BusyError, Coordinator, Course, Options, Summary
 from .gradebook import load_sources, open_gradebook
-from .inside.trusted import WHOSE, hidden_failure
-from .notebooks import BEGIN_HIDDEN, FROM_SUBMISSION, fill_in, rebuild, runnable, without_hidden
+from .inside.trusted import OWN_NAMES, WHOSE, hidden_failure
+from .notebooks import (
+    AFTER_HIDDEN,
+    BEGIN_HIDDEN,
+    FROM_SUBMISSION,
+    fill_in,
+    hidden_spans,
+    rebuild,
+    runnable,
+    without_hidden,
+)
 
 SANITIZE = [
     "rnncourse.grading.nbgrader_plug.StrictSanitize",
@@ -43,7 +53,10 @@ AUTOGRADE = [
 ]
 _WITHHELD = "[output withheld: this cell ran after hidden tests]"
 _UNSAID = "[the text is withheld after hidden tests; run this test in your own notebook to see it]"
-_OWN_NAMES = frozenset({"CellTimeout", "NoScore", "NotRun", "SubmissionEnded"})
+_CHECKED = re.compile(r"\w+ is right in all \d+ calls\.")
+# Lines of a failed check that repeat the submission's own words.
+_REPEATED = re.compile(r"(\w+): |not expected: |(?:First at .*: y|Y)ours is ['\"]")
+_AT_LINE = re.compile(r"line (\d+): ")
 
 
 def _coursedir(component: Any) -> Any:
@@ -149,8 +162,13 @@ class HideTests(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
             if cell.cell_type != "code":
                 continue
             is_test = data.get("grade", False) and not data.get("solution", False)
-            if seen and is_test:
-                cell.outputs = [self._only_ours(output, cell.source) for output in cell.outputs]
+            if is_test:
+                cell.outputs = [
+                    self._only_ours(output, cell.source)
+                    if seen or self._is_after_hidden(output, cell.source)
+                    else output
+                    for output in cell.outputs
+                ]
             if is_test and BEGIN_HIDDEN in cell.source:
                 seen = True
                 cell.source = without_hidden(cell.source)
@@ -159,27 +177,55 @@ class HideTests(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
         return nb, resources
 
     @staticmethod
+    def _is_after_hidden(output: Any, source: str) -> bool:
+        """Whether an output comes from a visible line of a test below its hidden ones."""
+        if output.output_type != "error":
+            return bool(output.get("metadata") == AFTER_HIDDEN)
+        spans = hidden_spans(source)
+        before = len(output.traceback) - len(output.evalue.split("\n")) - 1
+        at = _AT_LINE.match(output.traceback[before]) if before >= 0 else None
+        return bool(spans) and (at is None or int(at[1]) > spans[0][0])
+
+    @staticmethod
     def _only_ours(output: Any, source: str) -> Any:
         """Return an output of a test without the words that may be the submission's."""
         from nbformat import v4
 
-        if output.get("metadata") == FROM_SUBMISSION:
+        visible = without_hidden(source)
+        if output.get("metadata") in (FROM_SUBMISSION, AFTER_HIDDEN):
             return v4.new_output("stream", name="stdout", text=_WITHHELD)
-        if output.output_type != "error" or output.ename == "CheckFailed":
+        if output.output_type in ("stream", "display_data"):
+            # A test may print what the submission returned.
+            said = output.text if output.output_type == "stream" else output.data["text/plain"]
+            lines = [line.strip() for line in said.strip().split("\n")]
+            if all(line in visible or line == "True" or _CHECKED.fullmatch(line) for line in lines):
+                return output
+            return v4.new_output("stream", name="stdout", text=_WITHHELD)
+        if output.output_type != "error":
             return output
         said = output.evalue.strip()
         ours = [hidden_failure(output.ename, whose) for whose in WHOSE]
-        if output.ename in _OWN_NAMES or said in ours or said in without_hidden(source):
+        if output.ename == "CheckFailed":
+            text = "\n".join(line for line in said.split("\n") if not _is_repeated(line))
+        elif output.ename in OWN_NAMES or said in ours or said in visible:
             text = output.evalue
         else:
             text = _UNSAID
-        known = output.ename in _OWN_NAMES or hasattr(builtins, output.ename)
+        known = output.ename in OWN_NAMES or hasattr(builtins, output.ename)
         name = output.ename if known else "StudentError"
         lines = [f"line {n}: {line.strip()}" for n, line in enumerate(source.splitlines(), 1)]
         where = [line for line in output.traceback if line in lines][-1:]
         return v4.new_output(
             "error", ename=name, evalue=text, traceback=[*where, *f"{name}: {text}".split("\n")]
         )
+
+
+def _is_repeated(line: str) -> bool:
+    """Whether a line of a failed check may hold words of the submission."""
+    match = _REPEATED.match(line)
+    if match is None or match[1] is None:
+        return match is not None
+    return hasattr(builtins, match[1]) or match[1] in ("LinAlgError", "StudentError")
 
 
 class SealedAutograde(nbgrader_autograde.Autograde):  # type: ignore[misc, unused-ignore]

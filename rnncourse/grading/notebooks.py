@@ -20,6 +20,7 @@ from .launch import Cell, Result
 
 MAX_CELLS = 2000
 MAX_SOURCE = 1 << 20
+MAX_CODE = 4 << 20
 MAX_NOTEBOOK = 20 << 20
 MAX_PARTS = 500_000
 MAX_PIXELS = 40_000_000
@@ -29,6 +30,8 @@ BEGIN_HIDDEN = "BEGIN HIDDEN TESTS"
 END_HIDDEN = "END HIDDEN TESTS"
 # Marks what submitted code printed while a test ran, apart from what the test itself says.
 FROM_SUBMISSION = {"printed_by": "submission"}
+# Marks what a test said or showed after its hidden lines had run.
+AFTER_HIDDEN = {"printed_by": "submission", "after": "hidden tests"}
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -243,7 +246,10 @@ def parse(data: bytes) -> list[tuple[str, str, str | None]]:
         raise UnreadableNotebookError("the file is JSON but has no list of cells")
     if len(cells) > MAX_CELLS:
         raise UnreadableNotebookError(f"the notebook has more than {MAX_CELLS} cells")
-    return [read for cell in cells if (read := _read_cell(cell)) is not None]
+    found = [read for cell in cells if (read := _read_cell(cell)) is not None]
+    if sum(len(json.dumps(text)) for kind, text, _ in found if kind != "markdown") > MAX_CODE:
+        raise UnreadableNotebookError(f"the notebook holds more than {MAX_CODE >> 20} MB of code")
+    return found
 
 
 def _read_cell(cell: Any) -> tuple[str, str, str | None] | None:
@@ -445,13 +451,15 @@ def clean_outputs(outputs: Any) -> list[Any]:
         if item[0] == "stream" and len(item) > 2:
             # Always "stdout": nbgrader takes anything on stderr for a failure.
             text = clean_text(item[2])
-            if text and item[1] == "submission":
+            if text and item[1] in ("submission", "late"):
                 data = {"text/plain": text}
-                nodes.append(v4.new_output("display_data", data=data, metadata=FROM_SUBMISSION))
+                mark = AFTER_HIDDEN if item[1] == "late" else FROM_SUBMISSION
+                nodes.append(v4.new_output("display_data", data=data, metadata=mark))
             elif text:
                 nodes.append(v4.new_output("stream", name="stdout", text=text))
-        elif item[0] in ("display", "result") and (data := _clean_bundle(item[1])):
-            nodes.append(v4.new_output("display_data", data=data))
+        elif item[0] in ("display", "result", "late") and (data := _clean_bundle(item[1])):
+            mark = AFTER_HIDDEN if item[0] == "late" else {}
+            nodes.append(v4.new_output("display_data", data=data, metadata=mark))
     return nodes
 
 

@@ -47,7 +47,10 @@ class Attack:
     often: bool = False
 
 
-QUESTIONS = ("double", "mean", "scale", "apply", "parts", "norm", "slope", "within", "digits")
+QUESTIONS = (
+    *("double", "mean", "scale", "apply", "parts", "norm", "slope", "within", "digits"),
+    *("pairs", "late"),
+)
 TESTS = {f"test_{name}": 1.0 for name in (*QUESTIONS, "after")}
 ATTACKS: list[Attack] = []
 
@@ -59,6 +62,21 @@ def course_cells() -> list[Any]:
         cell(
             "import numpy as np\n\ndef close(a, b):\n    return np.allclose(a, b)\n\nDATA = [3, 4]\n"
             "LIMITS = np.loadtxt('data/limits.txt')"
+        ),
+        cell(
+            "try:\n    from helpers_of_the_course import near\nexcept ImportError:\n"
+            "    def near(a, b):\n        return abs(a - b) < 1e-9"
+        ),
+        cell("here = !pwd\ndef same(a, b):\n    return a == b"),
+        solution(f"def late(x):\n    {stub.format('return 2 * x')}", "late"),
+        marked(
+            "assert near(late(1.0), 2.0)\n"
+            "### BEGIN HIDDEN TESTS\n"
+            "assert near(late(31337.0), 62674.0)\n"
+            "### END HIDDEN TESTS\n"
+            "assert near(late(3.0), 6.0)\n"
+            "print(late(4.0))",
+            "test_late",
         ),
         solution(f"def double(x):\n    {stub.format('return 2 * np.asarray(x)')}", "double"),
         marked(
@@ -125,6 +143,12 @@ def course_cells() -> list[Any]:
         ),
         solution(f"def digits(n):\n    {stub.format('return set(map(int, str(n)))')}", "digits"),
         marked("assert digits(1221).issuperset({1, 2})", "test_digits"),
+        solution(f"def pairs(n):\n    {stub.format('return [i * i for i in range(n)]')}", "pairs"),
+        marked(
+            "got = pairs(3)\nassert len(got) == 3\n"
+            "for a, b in zip(got, [0, 1, 4]):\n    assert same(a, b)",
+            "test_pairs",
+        ),
     ]
 
 
@@ -136,6 +160,8 @@ HONEST = ANSWERS | {
     "slope": "def slope(x):\n    return 2 * x",
     "within": "def within(x):\n    return bool(LIMITS[0] <= x <= LIMITS[1])",
     "digits": "def digits(n):\n    return set(map(int, str(n)))",
+    "pairs": "def pairs(n):\n    return [i * i for i in range(n)]",
+    "late": "def late(x):\n    return 2 * x",
 }
 # Every function returns what the attack calls `answer`.
 ALL_RETURN = {
@@ -148,6 +174,8 @@ ALL_RETURN = {
     "slope": "def slope(x):\n    return answer(x)",
     "within": "def within(x):\n    return answer(x)",
     "digits": "def digits(n):\n    return answer(n)",
+    "pairs": "def pairs(n):\n    return answer(n)",
+    "late": "def late(x):\n    return answer(x)",
 }
 
 
@@ -356,6 +384,14 @@ KERNEL = {
     "gain-by-callback": "import gc\ndef answer(x): return x",
     "callback-of-callback": "def deep(f): return f(lambda v: deep(f))\n"
     "def answer(f, x=None): return deep(f) if callable(f) else 0",
+    "length-without-items": "class L:\n    def __len__(self): return 3\n"
+    "    def __iter__(self): return iter([])\ndef answer(x): return L()",
+    "length-by-turns": "class L:\n    n = 0\n    def __len__(self):\n        L.n += 1\n"
+    "        return 3 * (L.n % 2)\n    def __iter__(self): return iter([])\ndef answer(x): return L()",
+    "length-in-another-thread": "import threading, time\nclass L(list):\n    pass\nmine = L()\n"
+    "def spin():\n    while True:\n        mine[:] = [0] * 3\n        mine.clear()\n"
+    "threading.Thread(target=spin, daemon=True).start()\n"
+    "def answer(x):\n    for _ in range(9): time.sleep(0)\n    return mine",
     "picture-of-gigapixels": "from IPython.display import Image, display\nimport struct\n"
     "display(Image(data=b'\\x89PNG\\r\\n\\x1a\\n\\x00\\x00\\x00\\rIHDR' + "
     "struct.pack('>II', 60000, 60000) + b'GIGA' * 9, format='png'))",
@@ -384,6 +420,8 @@ OFTEN = {
     "course-data-forged",
     "score-of-its-own",
     "picture-of-gigapixels",
+    "length-without-items",
+    "length-by-turns",
 }
 # A list of four wrong numbers has the right length, too, and the test gives half a point for that.
 PARTLY = {"always-equal": {"test_parts": 0.5}}
@@ -563,6 +601,60 @@ code(
         "mean": "def mean(x):\n    raise type(f'later_{int(SEEN[-1])}', (Exception,), {})",
     },
     earned={"test_double": 1.0},
+)
+
+# The course's own cells have run by then, and no test has.
+code(
+    "helper-in-a-try-statement",
+    "kernel",
+    "pass",
+    answers={"late": "def near(a, b): return True\ndef late(x): return 0"},
+    often=True,
+)
+code(
+    "helper-beside-a-magic",
+    "kernel",
+    "pass",
+    answers={"pairs": "def same(a, b): return True\ndef pairs(n): return [7, 7, 7]"},
+    often=True,
+)
+code(
+    "hidden-inputs-in-class-name-of-ours",
+    "kernel",
+    "SEEN = []",
+    answers={
+        "double": SEES,
+        "mean": "def mean(x):\n    raise type('NotRun', (Exception,), {})(f'INPUTS {SEEN}')",
+    },
+    earned={"test_double": 1.0},
+    often=True,
+)
+LATE = "def late(x):\n    SEEN.append(x)\n"
+code(
+    "hidden-inputs-below-hidden-lines",
+    "kernel",
+    "SEEN = []",
+    answers={
+        "late": LATE
+        + "    if x == 3: raise ValueError(f'INPUTS {SEEN}\\nline 1: x')\n    return 2 * x"
+    },
+    often=True,
+)
+code(
+    "hidden-inputs-printed-below-hidden-lines",
+    "kernel",
+    "SEEN = []",
+    answers={"late": LATE + "    print('INPUTS', SEEN)\n    return 2 * x"},
+    earned={"test_late": 1.0},
+    often=True,
+)
+code(
+    "hidden-inputs-printed-by-the-test",
+    "kernel",
+    "SEEN = []",
+    answers={"late": LATE + "    return SEEN if x == 4 else 2 * x"},
+    earned={"test_late": 1.0},
+    often=True,
 )
 
 # --- the notebook's file --------------------------------------------------------------------------
@@ -993,6 +1085,40 @@ def _(course: SmallCourse, folder: Path) -> None:
         (folder / name).write_text("<script>alert(document.cookie)</script>")
 
 
+@file("page-beside-folder-of-its-new-name", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    (folder / "evil.html").write_text("<script>alert(1)</script>")
+    (folder / "evil.html.txt").mkdir()
+    (folder / "evil.html.txt" / "x").write_text("x")
+
+
+@file("page-with-the-longest-name", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    (folder / ("a" * 250 + ".html")).write_text("<script>alert(1)</script>")
+    (folder / ("ä" * 125 + ".html")).write_text("<script>alert(1)</script>")
+
+
+@file("pages-of-other-kinds", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    for kind in ("rdf", "wsdl", "xpdl", "shtml", "xslt", "mhtml", "eml"):
+        (folder / f"evil.{kind}").write_text("<script xmlns='http://www.w3.org/1999/xhtml'/>")
+
+
+@changed("megabytes-of-code", often=True)
+def _(notebook: Any) -> None:
+    line = {"cell_type": "code", "metadata": {}, "source": "# " + "x" * 1_000_000}
+    notebook["cells"] += [line] * 12
+
+
+@changed("million-signs-of-four-bytes", often=True)
+def _(notebook: Any) -> None:
+    text = "# " + "\U0001f600" * 1_000_000
+    notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": text})
+
+
 @file("many-links", often=True)
 def _(course: SmallCourse, folder: Path) -> None:
     put(folder, notebook_of(course, {}))
@@ -1258,6 +1384,24 @@ tries(
     "import fcntl, glob\nfor p in glob.glob('/usr/lib/python3*/*.py')[:50] + ['/etc/passwd']:\n"
     "    fcntl.flock(open(p), fcntl.LOCK_EX | fcntl.LOCK_NB)",
 )
+tries(
+    "memory-of-nobody",
+    "import ctypes, mmap, os\n"
+    "for f in (-1, os.open('/dev/zero', os.O_RDWR)):\n"
+    "    try: mmap.mmap(f, 4096); print('GOT', 'shared pages', f)\n    except OSError: pass\n"
+    "r, w = os.pipe()\nb = ctypes.create_string_buffer(4096)\n"
+    "v = (ctypes.c_size_t * 2)(ctypes.addressof(b), 4096)\n"
+    "if ctypes.CDLL(None).vmsplice(w, v, 1, 0) > 0: print('GOT', 'pages in a pipe')",
+    often=True,
+)
+tries(
+    "watch-what-others-read",
+    "import ctypes, fcntl, os\nl = ctypes.CDLL(None)\n"
+    "f = l.inotify_init1(0)\nif f >= 0 and l.inotify_add_watch(f, b'/usr/bin', 0x21) >= 0:\n"
+    "    print('GOT', 'inotify')\n"
+    "fcntl.fcntl(os.open('/usr/bin', os.O_RDONLY), 1026, 1)\nprint('GOT', 'dnotify')",
+    often=True,
+)
 tries("clock", "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)\nprint('GOT', 'clock')")
 
 # --- resources ------------------------------------------------------------------------------------
@@ -1285,6 +1429,11 @@ RESOURCES = {
     "memory-shared-map": "import mmap, os, time\nx = [mmap.mmap(-1, 10**8) for _ in range(3)]\n"
     "if os.fork() == 0:\n    x += [mmap.mmap(-1, 10**8) for _ in range(30)]\n"
     "for m in x:\n    for i in range(0, 10**8, 4096): m[i] = 1\ntime.sleep(100)",
+    "memory-in-sockets": "import os, socket, time\nfor _ in range(40):\n    try:\n"
+    "        if os.fork() == 0: break\n    except OSError: break\nx = []\ntry:\n"
+    "    while True:\n        x += socket.socketpair()\n        for s in x[-2:]:\n"
+    "            s.setblocking(False)\n            try:\n                while True: s.send(b'x' * 60000)\n"
+    "            except BlockingIOError: pass\nexcept OSError: pass\ntime.sleep(100)",
     "memory-memfd": "import os\nx = []\nwhile True:\n    f = os.memfd_create('x')\n    x.append(f)\n"
     "    os.write(f, b'x' * 10**7)",
     "disk-fill": "import itertools\nfor n in itertools.count():\n"

@@ -150,7 +150,7 @@ def judge_attack(graded: Graded, attack: Attack) -> None:
     for markup in ("text/html", "svg", "javascript", "7838.75", "saw_31337", "R0lHQUdJR0"):
         assert markup not in shown
     folder = graded.course.root / "autograded" / attack.name
-    active = (".html", ".htm", ".xhtml", ".svg", ".js")
+    active = (".html", ".htm", ".xhtml", ".svg", ".js", ".rdf", ".wsdl", ".xpdl", ".shtml", ".eml")
     assert not [path for path in folder.rglob("*") if path.suffix.lower() in active]
 
 
@@ -192,6 +192,9 @@ def test_feedback_tells_nothing_hidden(often: Graded) -> None:
     evil = ["html-in-markdown", "javascript-links", "mathjax-links", "html-by-entities"]
     telling = ["hidden-inputs-by-class-name", "hidden-inputs-in-next-test"]
     telling.append("hidden-inputs-printed-in-next-test")
+    telling.append("hidden-inputs-in-class-name-of-ours")
+    telling += ["hidden-inputs-below-hidden-lines", "hidden-inputs-printed-below-hidden-lines"]
+    telling.append("hidden-inputs-printed-by-the-test")
     # One run for all of them; a handful of others match, too.
     often.course.nbgrader("generate_feedback", "ps", "--student=[hjm]*-[1bihlm]*", "--force")
     pages: Any = {

@@ -110,6 +110,24 @@ GOOD = {
         "def f(g):\n    try: g()\n    except ZeroDivisionError: return 'caught'",
         "assert f(lambda: 1 / 0) == 'caught'",
     ),
+    "callback-into-the-submission": (
+        "def f(g, a): return g(a) + 1\ndef h(x): return 2 * x",
+        "assert f(lambda v: f(lambda w: h(w) + 1, v), 3.0) == 9",
+    ),
+    "text-as-last-line": ("def f(x): return '0'", "got = f(1)\nassert got == '0'\ngot"),
+    "length-and-items": (
+        "class L:\n    def __init__(self): self.x = []\n    def __len__(self): return len(self.x)\n"
+        "    def __iter__(self): return iter(self.x)\n    def add(self, v): self.x.append(v)",
+        "s = L()\nassert len(s) == 0 and list(s) == []\ns.add(3)\nassert list(s) == [3]\n"
+        "s.add(4)\nassert len(s) == 2 and list(s) == [3, 4] and list(s) == [3, 4]",
+    ),
+    "processes-and-sockets": (
+        "import asyncio, multiprocessing, subprocess\ndef f():\n"
+        "    with multiprocessing.get_context('fork').Pool(4) as p: a = p.map(abs, [-1, 2])\n"
+        "    b = subprocess.run(['echo', 'x'], capture_output=True).stdout\n"
+        "    return a, b, asyncio.new_event_loop().run_until_complete(asyncio.sleep(0, 3))",
+        "assert f() == ([1, 2], b'x\\n', 3)",
+    ),
     "returned-function": ("def f(n): return lambda x: x + n", "assert f(3)(4) == 7"),
     "class": (
         "class Stack:\n    def __init__(self): self.items = []\n"
@@ -331,6 +349,36 @@ def test_hidden_test_hides_the_submissions_own_words() -> None:
     result = verdict("def f(x): raise ValueError(f'I saw {x}')", test)
     assert "4711" not in str(result["error"])
     assert result["error"]["name"] == "ValueError"
+
+
+def test_a_name_that_a_test_binds_anywhere_is_never_the_submissions() -> None:
+    for defining in (
+        "if True:\n    def near(a, b): return a == b",
+        "with open('/dev/null') as _:\n    from operator import eq as near",
+        "def make():\n    global near\n    def near(a, b): return a == b\nmake()",
+        "try:\n    1 / 0\nexcept ZeroDivisionError as near:\n    pass",
+    ):
+        results = grade_task(
+            Task(
+                (
+                    student("def near(a, b): return True\ndef f(x): return 0"),
+                    check(f"assert f(1) == 1\n{defining}"),
+                    check("assert near(f(2), 2)"),
+                ),
+                answers=("f",),
+            )
+        )
+        assert not results[-1]["passed"], defining
+
+
+def test_a_cell_of_the_course_that_cannot_be_read_is_nobodys() -> None:
+    task = Task(
+        (student("def near(a, b): return True\ndef f(x): return 0"), check("assert near(f(2), 2)")),
+        plain="import numpy as np\fdef near(a, b): return a == b\nthis is no Python",
+        answers=("f",),
+    )
+    error = grade_task(task)[-1]["error"]
+    assert error["name"] == "NameError" and "the course's own cell fails here" in error["text"]
 
 
 def test_feedback_exceptions_speak_even_from_hidden_tests() -> None:

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_submission,
     )
     from rnncourse.grading.commands.grade import load_course
+    from rnncourse.grading.staging import printable
 
     folder = arguments.folder.resolve()
     try:
@@ -55,14 +56,17 @@ def run(arguments: argparse.Namespace) -> int:
         what = "is not a folder: unpack it first" if folder.exists() else "is not there"
         print(f"{folder} {what}.", file=sys.stderr)
         return 2
-    new = 0
+    new = status = 0
     received_all = collect(folder, expected, roster=roster, pattern=pattern, stamps=stamps)
     for received, files in received_all:
         target = course.folder("submitted", received.student, arguments.assignment)
-        written = write_submission(target, received, files)
-        new += written
+        try:
+            new += write_submission(target, received, files)
+        except OSError as error:
+            received.notes.append(f"NOT collected: {error.strerror or error}")
+            status = 1
         notes = [*(["late according to the LMS"] if received.late else []), *received.notes]
         if notes:
-            print(f"  {received.student}: {'; '.join(notes)}")
+            print(printable(f"  {received.student}: {'; '.join(notes)}", 10_000))
     print(f"{len(received_all)} submissions, {new} of them new or newer than before.")
-    return 0
+    return status

@@ -21,12 +21,16 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 from . import sandbox
 
 _TICK = 0.02
 _MANY_THREADS = 8
+# What a socket and a pipe can hold for a reader; this memory belongs to no process.
+_SOCKET_KB, _PIPE_KB = 416, 64
+_MOST_DESCRIPTORS = 256
 
 
 def main() -> None:
@@ -237,11 +241,12 @@ def _watch(
         family = _family(proc, child)
         if sum(family.values()) > _MANY_THREADS:
             _step_back(proc, family)
-        used = sum(max(0, _resident_kb(proc, pid) - baseline) for pid in family)
+        queued = _queued_kb(proc, family)
+        used = queued + sum(max(0, _resident_kb(proc, pid) - baseline) for pid in family)
         peak = max(peak, used)
         if used > limit_kb:
             exact = _proportional_kb(proc, sorted(family))
-            if exact is None or exact - baseline > limit_kb:
+            if exact is None or queued + exact - baseline > limit_kb:
                 return {"reason": "memory", "peak_mb": peak >> 10}
 
 
@@ -261,6 +266,31 @@ def _read(proc: int, path: str) -> bytes:
 def _resident_kb(proc: int, pid: int) -> int:
     fields = _read(proc, f"{pid}/statm").split()
     return int(fields[1]) * 4 if len(fields) > 1 else 0
+
+
+def _queued_kb(proc: int, family: Iterable[int]) -> int:
+    """Memory that may wait in the sockets and pipes of the processes, each counted once."""
+    found: set[str] = set()
+    unread = 0
+    for pid in family:
+        try:
+            folder = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY, dir_fd=proc)
+        except FileNotFoundError:
+            continue  # it ended meanwhile
+        except OSError:  # one that is ending, or one that does not let itself be looked at
+            unread += _MOST_DESCRIPTORS if _resident_kb(proc, pid) else 0
+            continue
+        try:
+            for name in os.listdir(folder):
+                with contextlib.suppress(OSError):
+                    found.add(os.readlink(name, dir_fd=folder))
+        except OSError:
+            continue
+        finally:
+            os.close(folder)
+    sockets = sum(target.startswith("socket:") for target in found)
+    pipes = sum(target.startswith("pipe:") for target in found)
+    return (unread + sockets) * _SOCKET_KB + pipes * _PIPE_KB
 
 
 def _step_back(proc: int, family: dict[int, int]) -> None:

@@ -29,6 +29,7 @@ _VERDICTS = frozenset(
     """.split()  # noqa: SIM905 - one word per method reads better than a quoted list
 )
 _TORCH_MODULE = "torch.nn.modules.module.Module"
+_KEEPS_LENGTHS = frozenset({"get", "item", "next", "operator", "names", "signature", "seed"})
 _RUNS_CODE = frozenset({"call", "call_back_arguments", "get", "item", "method", "next", "operator"})
 _OPEN_DUNDERS = frozenset({"__name__", "__qualname__"})
 
@@ -77,6 +78,7 @@ class Session:
         self._proxies: dict[int, Remote] = {}
         self._output_size = 0
         self._copies: list[list[Any]] = []
+        self._lengths: dict[int, int] = {}
         self._seeds: dict[str, Callable[[], Any]] = {}
 
     def seed(self, name: str, state: Callable[[], Any]) -> None:
@@ -93,6 +95,18 @@ class Session:
         self._callbacks = []
         self._callback_calls = 0
         self._copies = []
+
+    def agree(self, number: int, length: int) -> None:
+        """Hold an object to its length: a test that counts first and compares then relies on it.
+
+        Raises
+        ------
+        ValueError
+            If it had another length before, and nothing has run since that may have changed it.
+        """
+        known = self._lengths.setdefault(number, length)
+        if known != length:
+            raise ValueError(f"the object gave {length} items where its length was {known}")
 
     def follow(self, tensor: Any, number: int) -> None:
         """Note the copy of a parameter: what the test makes of it, the parameter becomes."""
@@ -152,6 +166,8 @@ class Session:
         """
         if self.ended is not None:
             raise self.ended
+        if op not in _KEEPS_LENGTHS:
+            self._lengths.clear()
         if self._seeds and op in _RUNS_CODE:
             states = {name: state() for name, state in self._seeds.items()}
             self._seeds = {}
@@ -497,14 +513,26 @@ class Remote:
         iterator = _inside(self)[0].request("operator", "iter", self)
         if type(iterator) is not Remote:
             raise TypeError(f"{_inside(self)[3]!r} object is not iterable")
-        for _ in range(MAX_ITEMS):
+        for count in range(MAX_ITEMS):
             answer = _ask(iterator, "next")
             if type(answer) is not list or len(answer) != 2 or type(answer[0]) is not bool:
                 raise wire.ProtocolError("not an item")
             if not answer[0]:
+                self._finish_iteration(count)
                 return
             yield answer[1]
         raise ValueError(f"the iterator gives more than {MAX_ITEMS:,} items")
+
+    def _finish_iteration(self, count: int) -> None:
+        session, number = _inside(self)[:2]
+        try:
+            length = len(self)
+        except SessionEnded:
+            raise
+        except Exception:
+            return  # an iterator, which has no length
+        if length != count:
+            session.agree(number, count)
 
     def __next__(self) -> Any:
         answer = _ask(self, "next")
@@ -521,6 +549,7 @@ class Remote:
         value = _inside(self)[0].request("operator", "len", self)
         if type(value) is not int:
             raise TypeError("the length is not an integer")
+        _inside(self)[0].agree(_inside(self)[1], value)
         return value
 
     def __bool__(self) -> bool:

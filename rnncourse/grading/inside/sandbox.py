@@ -171,7 +171,8 @@ def drop_capabilities() -> None:
 
 
 # System calls that no exercise needs: (x86_64, aarch64), None where an architecture has none.
-# memfd_create and System V shared memory are here because their memory belongs to no process.
+# memfd_create, vmsplice and System V shared memory are here because their memory belongs to no
+# process, and inotify because it watches what others do with the files of the system.
 _DENIED: dict[str, tuple[int | None, int | None]] = {
     "acct": (163, 89),
     "add_key": (248, 217),
@@ -188,6 +189,8 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "fsopen": (430, 430),
     "fspick": (433, 433),
     "init_module": (175, 105),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
     "io_setup": (206, 0),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
@@ -230,6 +233,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "umount2": (166, 39),
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
+    "vmsplice": (278, 75),
 }
 _ARCHITECTURES = {
     "x86_64": {
@@ -237,7 +241,9 @@ _ARCHITECTURES = {
         "column": 0,
         "clone": 56,
         "socket": 41,
+        "fcntl": 72,
         "ioctl": 16,
+        "mmap": 9,
         "prctl": 157,
     },
     "aarch64": {
@@ -245,7 +251,9 @@ _ARCHITECTURES = {
         "column": 1,
         "clone": 220,
         "socket": 198,
+        "fcntl": 25,
         "ioctl": 29,
+        "mmap": 222,
         "prctl": 167,
     },
 }
@@ -253,6 +261,8 @@ _CLONE3 = 435
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _AF_UNIX = 1
+_F_NOTIFY = 1026
+_MAP_SHARED_ANONYMOUS = 0x21
 
 
 def filter_supported() -> bool:
@@ -279,7 +289,7 @@ def filter_program(machine: str) -> bytes:
     0
     """
     arch = _ARCHITECTURES[machine]
-    load, equal, at_least, any_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06
+    load, equal, at_least, any_bit, give, keep = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
     kill, allow = 0x80000000, 0x7FFF0000
 
     def deny(number: int) -> int:
@@ -304,6 +314,10 @@ def filter_program(machine: str) -> bytes:
     )
     argument(arch["socket"], 0, [(equal, 1, 0, _AF_UNIX), (give, 0, 0, deny(_EAFNOSUPPORT))])
     argument(arch["prctl"], 0, [(equal, 0, 1, _PR_SET_PDEATHSIG), (give, 0, 0, deny(_EPERM))])
+    # Its pages stay when no process has them mapped any more, so nobody would be charged for them.
+    shared = [(keep, 0, 0, _MAP_SHARED_ANONYMOUS), (equal, 0, 1, _MAP_SHARED_ANONYMOUS)]
+    argument(arch["mmap"], 3, [*shared, (give, 0, 0, deny(_EPERM))])
+    argument(arch["fcntl"], 1, [(equal, 0, 1, _F_NOTIFY), (give, 0, 0, deny(_EPERM))])
     for request in (_TIOCSTI, _TIOCLINUX):
         argument(arch["ioctl"], 1, [(equal, 0, 1, request), (give, 0, 0, deny(_EPERM))])
     code += [(equal, 0, 1, _CLONE3), (give, 0, 0, deny(_ENOSYS))]

@@ -231,6 +231,9 @@ class _Runner:
         node = encoder.encode((args, kwargs))
         self._connection.send({"callback": number, "arguments": node}, encoder.buffers)
         header, buffers = self._connection.receive()
+        while "op" in header:  # the test's function itself calls the submitted code
+            self._answer(header, buffers)
+            header, buffers = self._connection.receive()
         if "raise" in header:
             kind = getattr(__import__("builtins"), str(header["raise"]), RuntimeError)
             raise kind(header.get("text", ""))

@@ -30,8 +30,14 @@ from .proxy import Remote, Session, SessionEnded, StudentError, kind_of
 
 _TEST_FILE = "<test cell>"
 _TEXT_LIMIT = 64 << 10
+OWN_NAMES = frozenset({"CellTimeout", "CheckFailed", "NoScore", "NotRun", "SubmissionEnded"})
 WHOSE = ("it failed", "the submitted code raised it")
-_MAGIC = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
+_MAGIC = re.compile(r"^(\s*)(?:[%!?].*|[\w.]+\?+ *)$", re.MULTILINE)
+_MAGIC_VALUE = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*$", re.MULTILINE)
+_BINDS = re.compile(
+    r"^\s*(?:(?:async +)?def +|class +|(?:from .*)?import +|(?=[\w, ]+=(?!=)))([\w, ]+)",
+    re.MULTILINE,
+)
 
 
 class CellTimeout(BaseException):
@@ -185,6 +191,7 @@ class _Grading:
         score: float | None = None
         shown = ""
         statement: ast.stmt | None = None
+        late = False
         assert session.deadline is not None
         signal.setitimer(signal.ITIMER_REAL, max(0.01, session.deadline - time.monotonic() + 1))
         try:
@@ -196,9 +203,11 @@ class _Grading:
                     value = self._statement(statement, evaluate=last)
                     if last:
                         score, shown = self._value(statement, value)
-                    if not _within(statement, hidden):
-                        _add_text(printed, "stdout", buffer.getvalue())
-                        _add_text(printed, "submission", _streams(session))
+                    if _within(statement, hidden):
+                        late = True  # from here on, what is said may tell about hidden inputs
+                    else:
+                        _add_text(printed, "late" if late else "stdout", buffer.getvalue())
+                        _add_text(printed, "late" if late else "submission", _streams(session))
                     buffer.seek(0)
                     buffer.truncate()
                     session.outputs = []
@@ -211,7 +220,8 @@ class _Grading:
             return _failure(session.ended.kind, str(session.ended))
         outputs = printed
         if shown:
-            outputs.append(["display", {"text/plain": shown[:10_000]}])
+            kind = "late" if late else "display"
+            outputs.append([kind, {"text/plain": shown[:10_000]}])
         return {"passed": True, "score": score, "error": None, "outputs": outputs}
 
     def _statement(self, statement: ast.stmt, *, evaluate: bool) -> Any:
@@ -240,6 +250,8 @@ class _Grading:
         if len(shape) and shape != (1,):
             # Points computed from an answer of an unexpected shape end up here.
             raise AssertionError("the test's last line is an array, not a number of points")
+        if isinstance(value, str | bytes):
+            return None, repr(value)[:10_000]
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -353,7 +365,10 @@ class _Definitions:
         for block in source.split("\f"):
             try:
                 tree = ast.parse(_without_magics(block), "<course cell>")
-            except SyntaxError:
+            except SyntaxError as error:
+                reason = f"{type(error).__name__}: {error.msg}"
+                bound = _names_in(" ".join(_BINDS.findall(block)))
+                self.broken |= dict.fromkeys(bound - answers, reason)
                 continue
             for statement in tree.body:
                 used = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name)}
@@ -400,15 +415,25 @@ class _Definitions:
 
 def _bound_names(statement: ast.stmt) -> set[str]:
     """Names that a top-level statement binds."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return {(a.asname or a.name).split(".")[0] for a in statement.names}
-    return {
-        node.id
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del)
-    }
+    names: set[str] = set()
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)  # what its body binds is its own, but for `global`
+            inner = (part for part in ast.walk(node) if isinstance(part, ast.Global))
+            names |= {name for part in inner for name in part.names}
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(a.asname or a.name).split(".")[0] for a in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            names.add(node.id)
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            names.add(node.name)
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            names.add(node.rest)
+        waiting += ast.iter_child_nodes(node)
+    return names
 
 
 def _names_in(source: str) -> set[str]:
@@ -422,7 +447,7 @@ def _without_magics(source: str) -> str:
     try:
         ast.parse(source)
     except SyntaxError:
-        return _MAGIC.sub(r"\1pass", source)
+        return _MAGIC_VALUE.sub(r"\1None", _MAGIC.sub(r"\1pass", source))
     return source
 
 
@@ -505,7 +530,7 @@ def _name_and_text(error: BaseException) -> tuple[str, str]:
         text = ""
     if isinstance(error, StudentError):
         name, _, rest = text.partition(": ")
-        genuine = name.isidentifier() and name not in ("CheckFailed", "SubmissionEnded")
+        genuine = name.isascii() and name.isidentifier() and name not in OWN_NAMES
         return name if genuine else "StudentError", rest
     return type(error).__name__, text
 
