@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import textwrap
@@ -99,7 +100,7 @@ def judge(
     findings = [compare(exercise, *triple) for triple in zip(cases, expected, got, strict=False)]
     if not any(findings):
         sentence = _what_survives(exercise, function, cases[0], expected[0], seed, limit)
-        calls = len(cases) + 2
+        calls = len(cases) + (3 if exercise.draw is None else 2)
         if not sentence:
             return Verdict(True, "", calls=calls, printed=printed)
         lines = [_headline(exercise, hidden), sentence, _reread(exercise.section)]
@@ -130,14 +131,18 @@ def _what_survives(
             "default argument."
         )
     twin = exercise.twin(case, np.random.default_rng([seed, 1]))
-    expected, _ = run_case(exercise, exercise.reference, twin)
-    got, _ = run_case(exercise, function, twin, like=expected.result, limit=limit)
-    if compare(exercise, twin, expected, got):
-        return (
-            f"{exercise.name} is right in all calls but one, which has the shapes of an earlier "
-            "call and other numbers: something survives between calls, such as a stored result or "
-            "a global variable."
-        )
+    twins = {"the shapes of an earlier call and other numbers": twin}
+    if exercise.draw is None:  # arguments that do not depend on each other
+        mixed = dataclasses.replace(case, args=(*case.args[:-1], twin.args[-1]))
+        twins["the arguments of an earlier call but for the last one"] = mixed
+    for words, other in twins.items():
+        expected, _ = run_case(exercise, exercise.reference, other)
+        got, _ = run_case(exercise, function, other, like=expected.result, limit=limit)
+        if compare(exercise, other, expected, got):
+            return (
+                f"{exercise.name} is right in all calls but one, which has {words}: something "
+                "survives between calls, such as a stored result or a global variable."
+            )
     return ""
 
 

@@ -131,7 +131,7 @@ def test_prints_and_warnings_are_harmless(capsys: pytest.CaptureFixture[str]) ->
     assert "printed 1000 lines" in shown
     assert shown.count("line ") < 30
     check("rnn_step", noisy, hidden=True)
-    assert capsys.readouterr().out == "rnn_step is right in all 7 hidden calls.\n"
+    assert capsys.readouterr().out == "rnn_step is right in all 8 hidden calls.\n"
 
 
 def test_state_between_calls_is_noticed() -> None:
@@ -156,6 +156,16 @@ def test_result_stored_by_shape_is_noticed() -> None:
     verdict = judge(exercise, storing)
     assert "has the shapes of an earlier call and other numbers" in verdict.text
     assert not judge(exercise, storing, hidden=True, seed=1).passed
+
+
+def test_result_stored_under_one_argument_is_noticed() -> None:
+    stored: dict[bytes, Any] = {}
+
+    def storing(x_t: Any, h_prev: Any, W_xh: Any, W_hh: Any, b_h: Any) -> Any:
+        return stored.setdefault(x_t.tobytes(), rnn.rnn_step(x_t, h_prev, W_xh, W_hh, b_h))
+
+    assert "but for the last one" in feedback("rnn_step", storing)
+    assert not judge(get_exercise("rnn_step"), storing, hidden=True, seed=1).passed
 
 
 def test_endless_loop_ends() -> None:
@@ -185,13 +195,12 @@ def test_stored_answers_fail_the_hidden_check() -> None:
     stored: dict[bytes, Any] = {}
 
     def recording(*args: Any) -> Any:
-        stored[args[0].tobytes()] = rnn.rnn_step(*args)
-        return stored[args[0].tobytes()]
+        return stored.setdefault(b"".join(a.tobytes() for a in args), rnn.rnn_step(*args))
 
     assert judge(exercise, recording).passed
 
     def replaying(*args: Any) -> Any:
-        return stored.get(args[0].tobytes(), np.zeros(args[1].shape))
+        return stored.get(b"".join(a.tobytes() for a in args), np.zeros(args[1].shape))
 
     assert judge(exercise, replaying).passed
     assert not judge(exercise, replaying, hidden=True).passed
