@@ -100,7 +100,7 @@ def judge(
     findings = [compare(exercise, *triple) for triple in zip(cases, expected, got, strict=False)]
     if not any(findings):
         sentence = _what_survives(exercise, function, cases[0], expected[0], seed, limit)
-        calls = len(cases) + (3 if exercise.draw is None else 2)
+        calls = len(cases) + (3 if _independent(exercise) else 2)
         if not sentence:
             return Verdict(True, "", calls=calls, printed=printed)
         lines = [_headline(exercise, hidden), sentence, _reread(exercise.section)]
@@ -132,7 +132,7 @@ def _what_survives(
         )
     twin = exercise.twin(case, np.random.default_rng([seed, 1]))
     twins = {"the shapes of an earlier call and other numbers": twin}
-    if exercise.draw is None:  # arguments that do not depend on each other
+    if _independent(exercise):
         mixed = dataclasses.replace(case, args=(*case.args[:-1], twin.args[-1]))
         twins["the arguments of an earlier call but for the last one"] = mixed
     for words, other in twins.items():
@@ -144,6 +144,11 @@ def _what_survives(
                 "survives between calls, such as a stored result or a global variable."
             )
     return ""
+
+
+def _independent(exercise: Exercise) -> bool:
+    """Say whether there are arguments, each drawn for itself."""
+    return exercise.draw is None and bool(exercise.axes)
 
 
 def recognise(
