@@ -47,7 +47,7 @@ def trained() -> Params:
 
 
 def run(seed: int, *, updates: int, keep: bool = True) -> dict[str, Any]:
-    """Train the model, score it on the last tenth of the book, and keep the first seed's weights."""
+    """Train the model, score it on the last tenth of the book, and keep the first weights."""
     training, test, alphabet = model.text()
     V = len(alphabet)
     params, history, curve = model.fit(

@@ -26,7 +26,7 @@ from rnncourse.exercises.diagnosis import (
     same_kinds,
     sizes_of_case,
 )
-from rnncourse.exercises.outcome import NOT_WRITTEN, Outcome, run_case
+from rnncourse.exercises.outcome import NOT_WRITTEN, Outcome, is_remote, run_case
 from rnncourse.exercises.spec import Case, Exercise, Mistake
 
 _SHAPE = re.compile(r"\w+:? \([^()]*\)")  # of an argument, as in x (T=5, B=3)
@@ -123,13 +123,21 @@ def _what_survives(
     limit: float,
 ) -> str:
     """Call again, with the same arguments and with others of their sizes; return what is wrong."""
-    got, _ = run_case(exercise, function, case, like=expected.result, limit=limit)
+    returned: list[Any] = []
+
+    def noted(*args: Any) -> Any:
+        returned.append(function(*args))
+        return returned[-1]
+
+    again = function if is_remote(function) else noted
+    got, _ = run_case(exercise, again, case, like=expected.result, limit=limit)
     if compare(exercise, case, expected, got):
         return (
             f"{exercise.name} gave another answer when it was called a second time with the same "
             "arguments: something survives between calls, such as a global variable or a mutable "
             "default argument."
         )
+    arrays = [(array, array.copy()) for array in _arrays_in(returned)]
     twin = exercise.twin(case, np.random.default_rng([seed, 1]))
     twins = {"the shapes of an earlier call and other numbers": twin}
     if _independent(exercise):
@@ -143,7 +151,21 @@ def _what_survives(
                 f"{exercise.name} is right in all calls but one, which has {words}: something "
                 "survives between calls, such as a stored result or a global variable."
             )
+    if any(not np.array_equal(now, before, equal_nan=True) for now, before in arrays):
+        return (
+            f"A later call of {exercise.name} changed what an earlier call had returned: both "
+            "return the same array. Make a new one in every call."
+        )
     return ""
+
+
+def _arrays_in(value: Any) -> list[np.ndarray[Any, Any]]:
+    """Return the arrays of numbers inside nested lists, tuples and dicts."""
+    if isinstance(value, np.ndarray):
+        return [value] if value.dtype.kind in "biufc" else []
+    parts = value.values() if isinstance(value, dict) else value
+    nested = isinstance(value, list | tuple | dict)
+    return [array for part in parts for array in _arrays_in(part)] if nested else []
 
 
 def _independent(exercise: Exercise) -> bool:

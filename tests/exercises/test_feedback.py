@@ -158,6 +158,17 @@ def test_result_stored_by_shape_is_noticed() -> None:
     assert not judge(exercise, storing, hidden=True, seed=1).passed
 
 
+def test_one_array_for_all_calls_is_noticed() -> None:
+    buffers: dict[tuple[int, ...], Any] = {}
+
+    def reusing(x_t: Any, h_prev: Any, *weights: Any) -> Any:
+        h = buffers.setdefault(h_prev.shape, np.empty(h_prev.shape))
+        h[...] = rnn.rnn_step(x_t, h_prev, *weights)
+        return h
+
+    assert "changed what an earlier call had returned" in feedback("rnn_step", reusing)
+
+
 def test_result_stored_under_one_argument_is_noticed() -> None:
     stored: dict[bytes, Any] = {}
 
