@@ -220,6 +220,21 @@ def test_full_disk(tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+def test_a_notebook_that_cannot_be_replaced_is_graded_again(tmp_path: Path) -> None:
+    course = make(tmp_path / "course", STUDENTS[:2])
+    course.grade()
+    folder = str(course.root / "autograded" / "s00" / "ps")
+    if subprocess.run(["mount", "--bind", folder, folder]).returncode != 0:
+        pytest.skip("a folder cannot be held in its place without root")
+    try:
+        stuck = course.grade("--force", check=False)
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+    assert stuck.returncode != 0
+    assert "s00" in stuck.stdout
+    assert "1 graded" in course.grade().stdout
+
+
 def test_files_removed_under_it(tmp_path: Path) -> None:
     import shutil
 
