@@ -239,6 +239,7 @@ class SealedAutograde(nbgrader_autograde.Autograde):  # type: ignore[misc, unuse
     )
     quiet = Bool(False, help="No progress bar.").tag(config=True)
     last_summary: Summary | None = None
+    logs_summary = True  # nbgrader's own commands say nothing else
 
     def start(self) -> None:
         """Grade the submissions of the assignment."""
@@ -268,7 +269,7 @@ class SealedAutograde(nbgrader_autograde.Autograde):  # type: ignore[misc, unuse
         finally:
             os.chdir(currdir)
         self.last_summary = summary
-        for line in summary.text().splitlines():
+        for line in summary.text().splitlines() if self.logs_summary else ():
             (self.log.error if "NOT graded" in line else self.log.info)(line)
         if summary.stopped:
             raise KeyboardInterrupt

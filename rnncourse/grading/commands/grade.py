@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         converter.force = arguments.force
         converter.scheduler = arguments.scheduler
         converter.quiet = arguments.quiet
+        converter.logs_summary = False
         converter.trust_submissions = arguments.trust_submissions
         if arguments.jobs:
             converter.config.SealedExecute.jobs = arguments.jobs
@@ -94,9 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 2
-        except NbGraderException as error:
+        except NbGraderException:  # the reason is in the log
             if converter.last_summary is None:
-                print(error, file=sys.stderr)
                 return 2
             status = 1
         except OSError as error:
