@@ -64,7 +64,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 def start(course: SmallCourse) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "rnncourse.cli", "grade", "ps", "--quiet"]
     return subprocess.Popen(
-        command, cwd=course.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=course.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts background jobs, and so these tests, with Ctrl-C switched off
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
