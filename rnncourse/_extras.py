@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 
 
 def require(package: str, extra: str) -> None:
-    """Import a package that is no hard dependency, or say how to install it.
+    """Make sure of a package that is no hard dependency, without the time that its import takes.
 
     Parameters
     ----------
@@ -28,11 +28,7 @@ def require(package: str, extra: str) -> None:
         ...
     ModuleNotFoundError: this needs no_such_package: pip install 'rnncourse[plots]'
     """
-    try:
-        importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
+    if importlib.util.find_spec(package) is None:
         raise ModuleNotFoundError(
             f"this needs {package}: pip install 'rnncourse[{extra}]'", name=package
-        ) from None
+        )
