@@ -319,11 +319,9 @@ def as_finite(name: str, arrays: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """
     floats = as_floats(name, arrays)
     for key, array in floats.items():
-        bad = array.size - np.count_nonzero(np.isfinite(array))
-        if bad:
+        if bad := _not_finite(array):
             raise ValueError(
-                f"{name}[{key!r}] holds NaN or infinity in {bad} of {array.size} entries; "
-                "skip this update and look for its cause"
+                f"{name}[{key!r}] holds {bad}; skip this update and look for its cause"
             )
     return floats
 
@@ -362,9 +360,11 @@ def check_all_finite(**arrays: Array) -> None:
     ValueError: W_hh, shape (1, 2), holds NaN or infinity in 1 of 2 entries
     """
     for name, array in arrays.items():
-        bad = array.size - np.count_nonzero(np.isfinite(array))
-        if bad:
-            raise ValueError(
-                f"{name}, shape {array.shape}, holds NaN or infinity in {bad} of {array.size} "
-                "entries"
-            )
+        if bad := _not_finite(array):
+            raise ValueError(f"{name}, shape {array.shape}, holds {bad}")
+
+
+def _not_finite(array: Array) -> str:
+    """Say how many entries are NaN or infinite; empty if none is."""
+    bad = array.size - np.count_nonzero(np.isfinite(array))
+    return f"NaN or infinity in {bad} of {array.size} entries" if bad else ""

@@ -16,12 +16,10 @@ from rnncourse._validation import (
     Array,
     as_float,
     as_floats,
-    check_dtype,
-    check_rng,
     check_shapes,
     check_size,
 )
-from rnncourse.rnn import Params
+from rnncourse.rnn import Params, _uniform
 
 if TYPE_CHECKING:
     import torch
@@ -873,15 +871,3 @@ def _check_weights(gates: int, D: int, H: int, **weights: Array) -> None:
                 f"{name} has shape {array.shape}, expected {label} = {shape}: "
                 f"D = {D} comes from the inputs and H = {H} from the hidden state"
             )
-
-
-def _uniform(
-    shapes: Mapping[str, tuple[int, ...]],
-    H: int,
-    rng: np.random.Generator,
-    dtype: type[np.floating[Any]],
-) -> Params:
-    check_rng(rng)
-    check_dtype(dtype)
-    bound = H**-0.5
-    return {name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()}

@@ -190,11 +190,16 @@ def log_softmax(logits: ArrayLike) -> Array:
     >>> log_softmax(np.array([1000.0, 1000.0]))
     array([-0.69314718, -0.69314718])
     """
-    logits = as_float("logits", logits)
-    if logits.ndim < 1 or logits.shape[-1] == 0:
-        raise ValueError(f"logits has shape {logits.shape}, expected (..., V) with V >= 1")
+    logits = _as_logits(logits)
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _as_logits(logits: ArrayLike) -> Array:
+    checked = as_float("logits", logits)
+    if checked.ndim < 1 or checked.shape[-1] == 0:
+        raise ValueError(f"logits has shape {checked.shape}, expected (..., V) with V >= 1")
+    return checked
 
 
 def valid_tokens(
@@ -227,12 +232,10 @@ def valid_tokens(
     >>> valid_tokens(np.zeros((2, 3)), [0, 2], [True, False])
     (array([0, 0]), array([1., 0.]))
     """
-    logits = as_float("logits", logits)
+    logits = _as_logits(logits)
     labels = as_array("targets", targets)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"targets must hold integers, but its dtype is {labels.dtype}")
-    if logits.ndim < 1 or logits.shape[-1] == 0:
-        raise ValueError(f"logits has shape {logits.shape}, expected (..., V) with V >= 1")
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"targets has shape {labels.shape}, expected {logits.shape[:-1]}: "
@@ -343,10 +346,20 @@ def init_params(
     True
     """
     check_size(D=D, H=H, V=V)
+    shapes = {"W_xh": (H, D), "W_hh": (H, H), "b_h": (H,), "W_hy": (V, H), "b_y": (V,)}
+    return _uniform(shapes, H, rng, dtype)
+
+
+def _uniform(
+    shapes: Mapping[str, tuple[int, ...]],
+    H: int,
+    rng: np.random.Generator,
+    dtype: type[np.floating[Any]],
+) -> Params:
+    """Draw arrays of the given shapes, uniform in ±1/√H."""
     check_rng(rng)
     check_dtype(dtype)
     bound = H**-0.5
-    shapes = {"W_xh": (H, D), "W_hh": (H, H), "b_h": (H,), "W_hy": (V, H), "b_y": (V,)}
     return {name: rng.uniform(-bound, bound, shape).astype(dtype) for name, shape in shapes.items()}
 
 

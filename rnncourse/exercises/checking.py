@@ -163,9 +163,11 @@ def _arrays_in(value: Any) -> list[np.ndarray[Any, Any]]:
     """Return the arrays of numbers inside nested lists, tuples and dicts."""
     if isinstance(value, np.ndarray):
         return [value] if value.dtype.kind in "biufc" else []
-    parts = value.values() if isinstance(value, dict) else value
-    nested = isinstance(value, list | tuple | dict)
-    return [array for part in parts for array in _arrays_in(part)] if nested else []
+    if isinstance(value, dict):
+        return _arrays_in(list(value.values()))
+    if isinstance(value, list | tuple):
+        return [array for part in value for array in _arrays_in(part)]
+    return []
 
 
 def _independent(exercise: Exercise) -> bool:

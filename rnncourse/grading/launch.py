@@ -33,6 +33,7 @@ PACKAGE = HERE.parent
 STUDENT_UID = 60100
 TRUSTED_UID = 60101
 _START_S = 120.0
+_OWN_WORK = "To grade your own work without a sandbox: rnncourse grade NAME --trust-submissions"
 
 
 class GradingUnavailableError(RuntimeError):
@@ -128,8 +129,7 @@ def ensure_available() -> None:
     reason = why_unavailable()
     if reason is None:
         return
-    hint = "To grade your own work without a sandbox: rnncourse grade NAME --trust-submissions"
-    raise GradingUnavailableError(f"{reason}\n{hint}")
+    raise GradingUnavailableError(f"{reason}\n{_OWN_WORK}")
 
 
 def _readable_prefix() -> tuple[list[str], str, str]:
@@ -375,8 +375,7 @@ class Parent:
                 f"The sandbox does not start: {detail[-1500:]}\n"
                 "It needs unprivileged user namespaces (sysctl user.max_user_namespaces above 0, "
                 "on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0; in a container "
-                "an unmasked /proc).\n"
-                "To grade your own work without a sandbox: rnncourse grade NAME --trust-submissions"
+                f"an unmasked /proc).\n{_OWN_WORK}"
             )
         ours.settimeout(None)
         self.ready_s = float(answer["ready"])
