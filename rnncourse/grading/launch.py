@@ -269,6 +269,7 @@ def _command(role: Role, profile: Profile, scratch: Path, control: int) -> list[
         "OPENBLAS_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "PATH": "/usr/bin:/bin",
+        "PIP_RETRIES": "0",  # there is no network to wait for
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": ":".join([*first[1:], *paths]),
         "TERM": "dumb",

@@ -12,6 +12,7 @@ import inspect
 import io
 import operator
 import os
+import site
 import socket
 import sys
 import traceback
@@ -81,8 +82,11 @@ class _Recorder:
 class _Stream(io.TextIOBase):
     encoding = "utf-8"
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, number: int) -> None:
+        self._name, self._number = name, number
+
+    def fileno(self) -> int:
+        return self._number
 
     def writable(self) -> bool:
         return True
@@ -106,6 +110,9 @@ def warm() -> None:
         def publish(self, data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
             _record.display(data)
 
+        def clear_output(self, wait: bool = False) -> None:
+            _record.empty()
+
     class Hook(DisplayHook):  # type: ignore[misc, unused-ignore]
         def write_output_prompt(self) -> None:
             pass
@@ -116,16 +123,32 @@ def warm() -> None:
         def finish_displayhook(self) -> None:
             pass
 
+    class Shell(InteractiveShell):  # type: ignore[misc, unused-ignore]
+        def enable_gui(self, gui: str | None = None) -> None:
+            pass
+
+        def ask_exit(self) -> None:
+            pass
+
+        def enable_matplotlib(self, gui: str | None = None) -> Any:
+            return super().enable_matplotlib("inline")
+
+        def run_line_magic(self, magic_name: str, line: str, _stack_depth: int = 1) -> Any:
+            # A tool of the student's own notebook may be missing here; the answer beside it counts.
+            try:
+                return super().run_line_magic(magic_name, line, _stack_depth + 1)
+            except Exception as error:
+                print(f"%{magic_name}: {type(error).__name__}: {error}", file=sys.stderr)
+
     config = Config()
     config.HistoryManager.enabled = False
     config.HistoryManager.hist_file = ":memory:"
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.history_length = 0
-    _shell = InteractiveShell.instance(
-        config=config, display_pub_class=Publisher, displayhook_class=Hook
-    )
+    _shell = Shell.instance(config=config, display_pub_class=Publisher, displayhook_class=Hook)
     _shell.showtraceback = lambda *args, **kwargs: None
     _shell.showsyntaxerror = lambda *args, **kwargs: None
+    site.sethelper()  # `help`, which an isolated interpreter lacks
     # As a kernel does: `__main__` is the student's namespace.
     sys.modules["__main__"] = _shell.user_module
     _shell.run_cell("pass", store_history=False)
@@ -136,7 +159,7 @@ def warm() -> None:
 def serve(sock: socket.socket) -> None:
     """Answer the trusted side until it hangs up."""
     _reseed()
-    sys.stdout, sys.stderr = _Stream("stdout"), _Stream("stderr")
+    sys.stdout, sys.stderr = _Stream("stdout", 1), _Stream("stderr", 2)
     sys.path.insert(0, "")  # as in a notebook: what lies beside it can be imported
     _Runner(wire.Connection(sock)).run()
 
