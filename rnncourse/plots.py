@@ -55,6 +55,7 @@ _MIN_ALT = 20
 # CSS pixels per point: the widest a figure grows, and the least it shrinks. The book's stylesheet
 # reads the points itself: on a phone it shrinks no figure below one pixel per point.
 _ZOOM, _SHRINK = 1.45, 0.75
+_LABEL = re.compile(r'<text style="([^"]*)"([^>]*)>([^<]+)(?=</text>)')
 
 
 def use_style(*, line_styles: bool = True) -> None:
@@ -137,6 +138,28 @@ def _checked_alt(alt: str) -> str:
     return alt
 
 
+def _with_width(label: re.Match[str]) -> str:
+    """Write down how wide Matplotlib has measured a label.
+
+    A page without the course's typeface, such as JupyterLab, takes another one. It is often wider,
+    and what leaves the figure is cut off, unless the browser knows the width to keep to.
+    """
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    style, place, text = label.groups()
+    look = dict(part.split(": ", 1) for part in style.split("; "))
+    font = FontProperties(
+        family=[name.strip("'") for name in look["font-family"].split(", ")],
+        style="italic" if "font-style" in look else "normal",
+        weight=look.get("font-weight", "normal"),
+        size=float(look["font-size"].removesuffix("px")),
+    )
+    width, _, _ = text_to_path.get_text_width_height_descent(html.unescape(text), font, False)
+    fit = f'textLength="{width:.2f}" lengthAdjust="spacingAndGlyphs"'
+    return f'<text style="{style}"{place} {fit}>{text}'
+
+
 def figure_svg(fig: Figure, alt: str) -> str:
     """Return a figure as SVG markup that can stand inside an HTML page.
 
@@ -181,6 +204,7 @@ def figure_svg(fig: Figure, alt: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", svg, flags=re.S)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = _LABEL.sub(_with_width, svg)
     svg = re.sub(r"font-family: [^;\"]*(; )?", "", svg)
     svg = re.sub(r"(#000000|#b0b0b0)\b", "currentColor", svg)
     svg = re.sub(r"<text(?=[ >])", '<text fill="currentColor"', svg)
