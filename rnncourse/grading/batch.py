@@ -308,6 +308,13 @@ def grade_many(tasks: dict[str, Task]) -> dict[str, list[Result]]:
     return {name: grade_task(task) for name, task in tasks.items()}
 
 
+def _reason(error: Exception) -> str:
+    """Say in the summary why a submission could not be graded."""
+    text = clean_text(str(error), 500)
+    ours = isinstance(error, SandboxError | OSError)
+    return text if ours else f"{type(error).__name__}: {text}"
+
+
 class Coordinator:
     """Grade an assignment.
 
@@ -390,7 +397,10 @@ class Coordinator:
 
     def _digest_sources(self) -> str:
         facts = [repr(source) for _, source in sorted(self._sources.items())]
-        facts += [f"{name}:{len(data)}" for name, data in sorted(self._extra_files.items())]
+        facts += [
+            f"{name}:{hashlib.sha256(data).hexdigest()}"
+            for name, data in sorted(self._extra_files.items())
+        ]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
     def _remove_leftovers(self) -> None:
@@ -417,7 +427,7 @@ class Coordinator:
             waiting: dict[Any, _Prepared] = {}
             try:
                 for student in students:
-                    prepared = self._prepare(student)
+                    prepared = self._prepared(student)
                     if prepared is None:
                         bar.update(1)
                         continue
@@ -475,6 +485,13 @@ class Coordinator:
         )
         for future in done:
             self._finish(waiting.pop(future), future, bar)
+
+    def _prepared(self, student: str) -> _Prepared | None:
+        try:
+            return self._prepare(student)
+        except Exception as error:  # whatever is odd about one submission is no other's
+            self._summary.failed[student] = _reason(error)
+            return None
 
     def _prepare(self, student: str) -> _Prepared | None:
         """Read a submission; ``None`` if it is graded already or cannot be read now."""
@@ -535,7 +552,7 @@ class Coordinator:
             return None
         try:
             stamp: datetime.datetime = parse_utc(data[:200].decode().strip())
-        except (ValueError, OverflowError, TypeError):
+        except (ValueError, ArithmeticError, TypeError):
             prepared.review.append("timestamp.txt: not a date")
             return None
         return stamp
@@ -565,11 +582,8 @@ class Coordinator:
         try:
             results: dict[str, list[Result]] = {} if future is None else future.result()
             self._record(prepared, results)
-        except (SandboxError, OSError) as error:
-            self._summary.failed[prepared.student] = clean_text(str(error), 500)
         except Exception as error:
-            name = type(error).__name__
-            self._summary.failed[prepared.student] = f"{name}: {clean_text(str(error), 500)}"
+            self._summary.failed[prepared.student] = _reason(error)
         else:
             self._summary.graded.append(prepared.student)
             if prepared.review:

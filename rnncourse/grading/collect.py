@@ -41,6 +41,7 @@ _MOODLE = re.compile(
     r"^(?P<student>.+?)_(?P<lms>\d+)_assignsubmission_(?:file|onlinetext)?_?", re.IGNORECASE
 )
 MAX_PATH = 1000
+MAX_UNPACKED = 4 * MAX_TOTAL  # with what is unpacked on the way, such as archives in archives
 _COPY = re.compile(r"(?:\s*\(\d+\)|[-_ ]?copy\d*|[-_ ]\d+)+$", re.IGNORECASE)
 _NOTEBOOK = re.compile(r"\.ipynb(?:\.(?:txt|json))?$", re.IGNORECASE)  # what browsers make of it
 _PACKED = re.compile(r"\.(?:rar|7z|tar|tgz|gz|bz2|xz)$", re.IGNORECASE)
@@ -209,6 +210,10 @@ def _unzip(data: bytes, submission: Submission, prefix: str = "", depth: int = 0
         for member in archive.infolist():
             parts = PurePosixPath(member.filename.replace("\\", "/")).parts
             name = "/".join(parts)
+            submission.entries += 1
+            if submission.entries > MAX_ENTRIES or submission.unpacked > MAX_UNPACKED:
+                submission.skip(name, "the archives hold too much to unpack")
+                return
             desktop = parts and parts[-1].lower() in _OF_THE_DESKTOP
             if member.is_dir() or IGNORED & set(parts) or desktop:
                 continue
@@ -223,6 +228,10 @@ def _unzip(data: bytes, submission: Submission, prefix: str = "", depth: int = 0
                 continue
             if stat.S_ISLNK(member.external_attr >> 16):
                 submission.skip(name, "a link")
+                continue
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # Python unpacks the other kinds without a limit.
+                submission.skip(name, "packed in a way that is not opened")
                 continue
             if member.flag_bits & 1:
                 submission.skip(name, "protected by a password")
@@ -246,6 +255,7 @@ def _unzip(data: bytes, submission: Submission, prefix: str = "", depth: int = 0
             except Exception as error:  # the decompressors raise errors of their own
                 submission.skip(name, f"damaged ({type(error).__name__})")
                 continue
+            submission.unpacked += len(content)
             if len(content) > MAX_FILE:
                 submission.skip(name, "too large")
             elif name.lower().endswith(".zip") and depth < 2:

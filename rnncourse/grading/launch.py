@@ -157,12 +157,13 @@ def _package_folders() -> list[str]:
 
 
 def _packages_below(mounts: list[str]) -> list[str]:
-    """The folders of packages that come along with the interpreter's own folder."""
-    patterns = ("site-packages", "dist-packages")
+    """The folders of packages that come along with the interpreter's or the system's folders."""
+    roots = [*mounts[1:2], "/usr", "/usr/local"]
     return [
-        str(path)
-        for pattern in patterns
-        for path in (Path(mounts[1]).glob(f"lib/python*/{pattern}") if mounts else ())
+        os.path.realpath(path)
+        for root in roots
+        for pattern in ("site-packages", "dist-packages")
+        for path in Path(root).glob(f"lib/python*/{pattern}")
         if path.is_dir()
     ]
 

@@ -213,7 +213,7 @@ class HideTests(NbGraderPreprocessor):  # type: ignore[misc, unused-ignore]
             text = _UNSAID
         known = output.ename in OWN_NAMES or hasattr(builtins, output.ename)
         name = output.ename if known else "StudentError"
-        lines = [f"line {n}: {line.strip()}" for n, line in enumerate(source.splitlines(), 1)]
+        lines = [f"line {n}: {line.strip()}" for n, line in enumerate(source.split("\n"), 1)]
         where = [line for line in output.traceback if line in lines][-1:]
         return v4.new_output(
             "error", ename=name, evalue=text, traceback=[*where, *f"{name}: {text}".split("\n")]
@@ -367,6 +367,8 @@ def configure(config: Any, root: str | os.PathLike[str]) -> None:
         "rnncourse.grading.nbgrader_plug.HideTests",
         "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
     ]
+    names = ("highlight_code", "markdown2html")  # in feedback and in the formgrader
+    config.HTMLExporter.filters.update({n: f"rnncourse.grading.rendering.{n}" for n in names})
     # nbgrader looks for `alembic` on the path when it makes a gradebook.
     programs = str(Path(sys.executable).parent)
     if programs not in os.environ.get("PATH", "").split(os.pathsep):

@@ -178,7 +178,7 @@ def hidden_spans(source: str) -> tuple[tuple[int, int], ...]:
     ((2, 4),)
     """
     spans, begin = [], None
-    lines = source.splitlines()
+    lines = source.split("\n")  # as Python counts them
     for number, line in enumerate(lines, start=1):
         if begin is None and BEGIN_HIDDEN in line:
             begin = number
@@ -193,7 +193,7 @@ def hidden_spans(source: str) -> tuple[tuple[int, int], ...]:
 def without_hidden(source: str) -> str:
     """Return the part of a test cell that students may read."""
     spans = hidden_spans(source)
-    lines = source.splitlines()
+    lines = source.split("\n")  # as Python counts them
     return "\n".join(
         line
         for number, line in enumerate(lines, start=1)

@@ -45,11 +45,14 @@ class Submission:
         Contents by relative path, with ``/`` between folders.
     skipped : list of str
         What was left out, and why.
+    entries, unpacked : int
+        What was looked at so far, and how many bytes came out of archives.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     entries: int = 0
+    unpacked: int = 0
 
     def skip(self, name: str, reason: str) -> None:
         """Note that a file was left out; after some, only that there are more."""

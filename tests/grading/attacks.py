@@ -49,9 +49,9 @@ class Attack:
 
 QUESTIONS = (
     *("double", "mean", "scale", "apply", "parts", "norm", "slope", "within", "digits"),
-    *("pairs", "late"),
+    *("pairs", "late", "half", "spread", "root"),
 )
-TESTS = {f"test_{name}": 1.0 for name in (*QUESTIONS, "after")}
+TESTS = {f"test_{name}": 1.0 for name in (*QUESTIONS, "after", "sets", "row")}
 ATTACKS: list[Attack] = []
 
 
@@ -68,6 +68,7 @@ def course_cells() -> list[Any]:
             "    def near(a, b):\n        return abs(a - b) < 1e-9"
         ),
         cell("here = !pwd\ndef same(a, b):\n    return a == b"),
+        cell("from math import *\n%run data/tools.py"),
         solution(f"def late(x):\n    {stub.format('return 2 * x')}", "late"),
         marked(
             "assert near(late(1.0), 2.0)\n"
@@ -149,6 +150,25 @@ def course_cells() -> list[Any]:
             "for a, b in zip(got, [0, 1, 4]):\n    assert same(a, b)",
             "test_pairs",
         ),
+        solution(f"def half(x):\n    {stub.format('return np.asarray(x) / 2')}", "half"),
+        marked("assert np.allclose(half(6.0), 3.0)", "test_half"),
+        marked("assert np.linalg.norm(half([2.0, 6.0]) - np.array([1.0, 3.0])) < 1e-9", "test_row"),
+        solution(f"def spread(x):\n    {stub.format('return max(x) - min(x)')}", "spread"),
+        marked(
+            "assert isclose(spread([1.0, 4.0]), 3.0)\nassert agrees(spread([2.0, 4.0]), 2.0)",
+            "test_spread",
+        ),
+        solution(
+            f"def root(x):\n    {stub.format('if x < 0: raise ValueError(x)')}\n"
+            f"    {stub.format('return x**0.5')}",
+            "root",
+        ),
+        marked(
+            "try:\n    root(-1.0)\nexcept ValueError:\n    refused = True\nassert refused\n"
+            "assert root(4.0) == 2.0",
+            "test_root",
+        ),
+        marked("assert not digits(12).symmetric_difference({1, 2})", "test_sets"),
     ]
 
 
@@ -162,6 +182,9 @@ HONEST = ANSWERS | {
     "digits": "def digits(n):\n    return set(map(int, str(n)))",
     "pairs": "def pairs(n):\n    return [i * i for i in range(n)]",
     "late": "def late(x):\n    return 2 * x",
+    "half": "def half(x):\n    return np.asarray(x) / 2",
+    "spread": "def spread(x):\n    return max(x) - min(x)",
+    "root": "def root(x):\n    if x < 0: raise ValueError(x)\n    return x**0.5",
 }
 # Every function returns what the attack calls `answer`.
 ALL_RETURN = {
@@ -176,6 +199,9 @@ ALL_RETURN = {
     "digits": "def digits(n):\n    return answer(n)",
     "pairs": "def pairs(n):\n    return answer(n)",
     "late": "def late(x):\n    return answer(x)",
+    "half": "def half(x):\n    return answer(x)",
+    "spread": "def spread(x):\n    return answer(x)",
+    "root": "def root(x):\n    return answer(x)",
 }
 
 
@@ -392,6 +418,22 @@ KERNEL = {
     "def spin():\n    while True:\n        mine[:] = [0] * 3\n        mine.clear()\n"
     "threading.Thread(target=spin, daemon=True).start()\n"
     "def answer(x):\n    for _ in range(9): time.sleep(0)\n    return mine",
+    "names-of-a-test-in-advance": "refused = True\n"
+    "def answer(x): return abs(x) ** 0.5 if x in (-1.0, 4.0) else None",
+    "difference-of-its-own": "class S:\n    def __getattr__(s, n): return lambda *a: set()\n"
+    "def answer(x): return S()",
+    "empty-list": "def answer(x): return []",
+    "empty-lists": "def answer(x): return ([[]], [[]])",
+    "empty-row": "import numpy as np\ndef answer(x): return np.zeros((0, 1))",
+    "empty-range": "def answer(x): return range(0)",
+    "empty-object": "from collections import deque\ndef answer(x): return [deque()]",
+    "generator-out-of-bounds": "import sys\nimport numpy as np\nw = sys.modules['inside.wire']\n"
+    "old = w.Encoder._numpy\ndef forged(self, value, depth):\n    node = old(self, value, depth)\n"
+    "    if node[0] == 'generator':\n        state = dict(value.bit_generator.state)\n"
+    "        state['state'] = dict(state['state'], pos=2**30)\n"
+    "        node[2] = self.encode(state, depth + 1)\n    return node\n"
+    "w.Encoder._numpy = forged\n"
+    "def answer(x): return np.random.Generator(np.random.MT19937(1))",
     "picture-of-gigapixels": "from IPython.display import Image, display\nimport struct\n"
     "display(Image(data=b'\\x89PNG\\r\\n\\x1a\\n\\x00\\x00\\x00\\rIHDR' + "
     "struct.pack('>II', 60000, 60000) + b'GIGA' * 9, format='png'))",
@@ -422,6 +464,13 @@ OFTEN = {
     "picture-of-gigapixels",
     "length-without-items",
     "length-by-turns",
+    "names-of-a-test-in-advance",
+    "difference-of-its-own",
+    "empty-list",
+    "empty-lists",
+    "empty-row",
+    "empty-range",
+    "empty-object",
 }
 # A list of four wrong numbers has the right length, too, and the test gives half a point for that.
 PARTLY = {"always-equal": {"test_parts": 0.5}}
@@ -609,6 +658,16 @@ code(
     "kernel",
     "pass",
     answers={"late": "def near(a, b): return True\ndef late(x): return 0"},
+    often=True,
+)
+code(
+    "helper-of-a-star-import",
+    "kernel",
+    "pass",
+    answers={
+        "spread": "def isclose(*a): return True\ndef agrees(*a): return True\n"
+        "def spread(x): return 0.5"
+    },
     often=True,
 )
 code(
@@ -1048,6 +1107,13 @@ def _(course: SmallCourse, folder: Path) -> None:
     (folder / "ps.ipynb").rename(folder / "PS (1).ipynb")
 
 
+@file("timestamp-beyond-all-numbers", often=True)
+def _(course: SmallCourse, folder: Path) -> None:
+    put(folder, notebook_of(course, {}))
+    long = "999999999999999\u0660999999999999999999999999999999\u066010h36m28.5s"
+    (folder / "timestamp.txt").write_text(long)
+
+
 @file("student-is-link", often=True)
 def _(course: SmallCourse, folder: Path) -> None:
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
@@ -1117,6 +1183,17 @@ def _(notebook: Any) -> None:
 def _(notebook: Any) -> None:
     text = "# " + "\U0001f600" * 1_000_000
     notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": text})
+
+
+@changed("hours-of-highlighting", often=True)
+def _(notebook: Any) -> None:
+    slow = "x = '%" + "0" * 900_000
+    notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": slow})
+    slow = "\n".join(["x = '%" + "0" * 1900] * 40)
+    notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": slow})
+    fence = f"```python\n{slow}\n```"
+    for text in ("\\begin{a}" * 100_000, "\\begin{a}\n" * 9_000, fence):
+        notebook["cells"].append({"cell_type": "markdown", "metadata": {}, "source": text})
 
 
 @file("many-links", often=True)
@@ -1402,6 +1479,14 @@ tries(
     "fcntl.fcntl(os.open('/usr/bin', os.O_RDONLY), 1026, 1)\nprint('GOT', 'dnotify')",
     often=True,
 )
+for _name in ("terminals-of-another", "terminals-of-others"):
+    tries(
+        _name,
+        "import os, time\nme, it = os.openpty()\nmine = os.ttyname(it)\n"
+        "for _ in range(30):\n    for n in os.listdir('/dev/pts'):\n"
+        "        if n.isdigit() and '/dev/pts/' + n != mine: print('GOT', n)\n    time.sleep(0.05)",
+        often=True,
+    )
 tries("clock", "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)\nprint('GOT', 'clock')")
 
 # --- resources ------------------------------------------------------------------------------------

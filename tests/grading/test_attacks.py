@@ -91,6 +91,8 @@ def grade(tmp: Path, attacks: list[Attack]) -> Graded:
     course = SmallCourse(tmp / "course", course_cells(), extra=LIMITS)
     (course.root / "source" / "ps" / "data").mkdir()
     (course.root / "source" / "ps" / "data" / "limits.txt").write_text("3 7\n")
+    tools = "def agrees(a, b):\n    return abs(a - b) < 1e-9\n"
+    (course.root / "source" / "ps" / "data" / "tools.py").write_text(tools)
     reached: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
         course.port = server.getsockname()[1]
@@ -196,7 +198,7 @@ def test_feedback_tells_nothing_hidden(often: Graded) -> None:
     telling += ["hidden-inputs-below-hidden-lines", "hidden-inputs-printed-below-hidden-lines"]
     telling.append("hidden-inputs-printed-by-the-test")
     # One run for all of them; a handful of others match, too.
-    often.course.nbgrader("generate_feedback", "ps", "--student=[hjm]*-[1bihlm]*", "--force")
+    often.course.nbgrader("generate_feedback", "ps", "--student=[hjm]*-[1bihlmo]*", "--force")
     pages: Any = {
         path.parent.parent.name: path.read_text()
         for path in (often.course.root / "feedback").glob("*/ps/ps.html")
@@ -210,6 +212,7 @@ def test_feedback_tells_nothing_hidden(often: Graded) -> None:
         assert '<img src="http' not in page
         assert not re.search(r'(?i)href="\s*(?:javascript|vbscript|data):', page)
         assert not re.search(r"\\(?:href|style|csname|def|require)\b", page.split("<body")[1])
+    assert "0" * 1900 in pages["hours-of-highlighting"]
     for student in telling:
         assert "31337" not in pages[student]
     assert "the text is withheld after hidden tests" in pages["hidden-inputs-in-next-test"]

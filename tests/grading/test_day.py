@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 from courses import SmallCourse, cell, marked, solution, written
 
-from rnncourse.grading.collect import plain_name, who
+from rnncourse.grading.collect import plain_name, receive, who
 from rnncourse.grading.marks import Mark, export_marks, find_mistakes, statistics_page
 from rnncourse.grading.staging import printable
 
@@ -302,6 +304,25 @@ def test_archives_are_capped(tmp_path: Path, course: SmallCourse) -> None:
     assert "ps.ipynb" not in received.files
     assert len(received.files) <= 1000
     assert any("too large" in note for note in received.notes)
+
+
+def test_archives_that_unpack_without_end_are_capped(tmp_path: Path) -> None:
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("ps.ipynb", bytes(60 << 20))
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(30):
+            archive.writestr(f"{number}.zip", bytes(19 << 20))
+    for name, data in {"a_1_1_ps.zip": bomb.getvalue(), "b_2_2_ps.zip": inner.getvalue()}.items():
+        (tmp_path / name).write_bytes(data)
+        tracemalloc.start()
+        received = receive(tmp_path / name, {}, None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert not received.files
+        assert peak < 110 << 20
+        assert re.search("packed in a way|too much to unpack", str(received.notes))
 
 
 def test_page_and_export_escape_what_students_chose() -> None:

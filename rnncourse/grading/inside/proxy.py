@@ -12,8 +12,13 @@ import functools
 import inspect
 import socket
 import sys
+import types
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
+
+import numpy as np
 
 from . import wire
 
@@ -24,18 +29,53 @@ MAX_COPIES = 200
 # Methods that would be given the expected value and asked whether the answer is right.
 _VERDICTS = frozenset(
     """
-    all allclose any array_equal assert_allclose assert_equal compare dist endswith eq equal equals
-    ge gt isclose isdisjoint issubset issuperset le lt ne startswith
+    all allclose any array_equal assert_allclose assert_equal compare difference dist endswith eq
+    equal equals ge gt intersection isclose isdisjoint issubset issuperset le lt ne startswith
+    symmetric_difference union
     """.split()  # noqa: SIM905 - one word per method reads better than a quoted list
 )
+_NOTHING = "the submitted code's answer is empty: there is nothing to compare"
+_COMPARING = frozenset({np.subtract, np.equal, np.not_equal})
 _TORCH_MODULE = "torch.nn.modules.module.Module"
-_KEEPS_LENGTHS = frozenset({"get", "item", "next", "operator", "names", "signature", "seed"})
+_KEEPS_LENGTHS = frozenset(
+    {"get", "item", "next", "operator", "names", "signature", "seed", "patch", "belongs", "dir"}
+)
 _RUNS_CODE = frozenset({"call", "call_back_arguments", "get", "item", "method", "next", "operator"})
-_OPEN_DUNDERS = frozenset({"__name__", "__qualname__"})
+_ANSWERS = _RUNS_CODE | {"names"}
+# What a test may read of an object; NumPy and torch ask for others, which must not be answered.
+_OPEN_DUNDERS = frozenset(
+    """
+    __abstractmethods__ __annotations__ __bases__ __closure__ __code__ __dataclass_fields__
+    __defaults__ __dict__ __init__ __kwdefaults__ __members__ __module__ __mro__ __name__ __next__
+    __qualname__ __slots__ __wrapped__
+    """.split()  # noqa: SIM905 - as above
+)
+# So that `isinstance` says of a proxy what it would say there.
+_LANGUAGE_TYPES = {
+    f"{kind.__module__}.{kind.__qualname__}": kind
+    for kind in (types.FunctionType, types.GeneratorType, property, staticmethod, classmethod)
+}
 
 
 class StudentError(Exception):
     """An exception of the submitted code whose type only that code knows."""
+
+
+class OwnError:
+    """Stands for an exception of a class that the submitted code defines, in an ``except``, too.
+
+    A subclass derives from the built-in exception that it derives from there. Only the class and
+    the text are here; attributes are asked for there.
+    """
+
+    is_feedback = False  # whatever the submitted code calls it
+    kind: Remote
+    remote: Remote | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or self.remote is None:
+            raise AttributeError(name)
+        return getattr(self.remote, name)
 
 
 class SessionEnded(BaseException):
@@ -75,11 +115,13 @@ class Session:
         self._cell_s = cell_s
         self._callbacks: list[Callable[..., Any]] = []
         self._callback_calls = 0
-        self._proxies: dict[int, Remote] = {}
+        self._proxies: dict[int, Any] = {}
         self._output_size = 0
         self._copies: list[list[Any]] = []
         self._lengths: dict[int, int] = {}
         self._seeds: dict[str, Callable[[], Any]] = {}
+        self.before_code: Callable[[], None] | None = None
+        self.own_stdout: Any = None
 
     def seed(self, name: str, state: Callable[[], Any]) -> None:
         """Before the submitted code runs next, give its global generator `name` this state."""
@@ -174,8 +216,12 @@ class Session:
             self.request("seed", states)
         if self._copies and op in _RUNS_CODE:
             self._write_back()
+        if self.before_code is not None and op in _RUNS_CODE:
+            self.before_code()
         encoder = _Encoder(self._keep)
         message = {"op": op, "arguments": encoder.encode(list(arguments))}
+        if warnings.filters is not _FILTERS or len(_FILTERS) != _FILTER_COUNT:
+            message["warnings"] = True  # the test looks at them
         try:
             reply, buffers = self._exchange(message, encoder.buffers)
         except TimeoutError:
@@ -185,7 +231,8 @@ class Session:
         except (EOFError, OSError):
             self._end("crash", "the submitted code ended its own process")
         try:
-            return self._conclude(reply, buffers, encoder.leaves)
+            kind = _AnswerDecoder if op in _ANSWERS else _Decoder
+            return self._conclude(reply, kind(buffers, self, encoder.leaves))
         except wire.ProtocolError as error:
             self._end("protocol", f"the submitted code's answer is not usable: {error}")
 
@@ -210,13 +257,14 @@ class Session:
         self._connection.socket.close()
         raise self.ended from None
 
-    def _conclude(self, reply: dict[str, Any], buffers: list[bytes], leaves: list[Any]) -> Any:
+    def _conclude(self, reply: dict[str, Any], decoder: _Decoder) -> Any:
         self._take_outputs(reply.get("outputs"))
+        self._take_warnings(reply.get("warnings"))
         if "error" in reply:
             raise self._exception(reply["error"])
         if "value" not in reply:
             raise wire.ProtocolError("not a reply")
-        return _Decoder(buffers, self, leaves).decode(reply["value"])
+        return decoder.decode(reply["value"])
 
     def _take_outputs(self, outputs: Any) -> None:
         if type(outputs) is not list:
@@ -225,17 +273,41 @@ class Session:
             if type(item) is not list or len(item) < 2:
                 raise wire.ProtocolError("not an output")
             self._output_size += len(str(item))
+            if self._print_here(item):
+                continue
             if self._output_size <= OUTPUT_LIMIT + (5 << 20) * (item[0] != "stream"):
                 self.outputs.append(item)
 
-    def _exception(self, described: Any) -> Exception:
+    def _print_here(self, item: list[Any]) -> bool:
+        """Print what the submitted code printed, where the test has put a stdout of its own."""
+        stream = getattr(sys, str(item[1]), None) if item[0] == "stream" else None
+        if item[1] not in ("stdout", "stderr") or self.own_stdout in (None, stream):
+            return False
+        if self._output_size <= OUTPUT_LIMIT and len(item) > 2 and type(item[2]) is str:
+            stream.write(item[2])  # type: ignore[union-attr]
+        return True
+
+    @staticmethod
+    def _take_warnings(rows: Any) -> None:
+        for row in rows if type(rows) is list else []:
+            if type(row) is not list or len(row) != 2 or type(row[0]) is not list:
+                raise wire.ProtocolError("not a warning")
+            found = [getattr(builtins, name, None) for name in row[0] if type(name) is str]
+            kinds = [k for k in found if isinstance(k, type) and issubclass(k, Warning)]
+            kind = kinds[0] if kinds else UserWarning
+            warnings.warn_explicit(str(row[1])[:2000], kind, "<submission>", 1, registry={})
+
+    def _exception(self, described: Any) -> BaseException:
         """Build the built-in exception nearest to what the submitted code raised."""
         if type(described) is not dict:
             raise wire.ProtocolError("not an exception")
         names, text = described.get("types"), str(described.get("text"))[:2000]
         self.trace = str(described.get("trace"))[:4000]
-        error: Exception | None = None
-        for name in names if type(names) is list else []:
+        error: BaseException | None = self._own_exception(described.get("own"), text)
+        for name in names if type(names) is list and error is None else []:
+            if name == "SystemExit":
+                error = SystemExit(text)
+                break
             kind = getattr(builtins, name, None) if type(name) is str else None
             if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:
                 if issubclass(kind, StopIteration | StopAsyncIteration):
@@ -254,9 +326,20 @@ class Session:
         self._last = error  # keeps the id in `raised` from being used again
         return error
 
+    def _own_exception(self, nodes: Any, text: str) -> BaseException | None:
+        """Build the stand-in for an exception of a class that the submitted code defines."""
+        if type(nodes) is not list or len(nodes) != 2:
+            return None
+        kind, remote = _Decoder([], self, []).decode(["list", nodes])
+        if not isinstance(remote, Remote) or not is_own_error(kind):
+            return None
+        error: BaseException = kind.__new__(kind, text)
+        error.remote = remote  # type: ignore[attr-defined]
+        return error
+
     def is_students(self, error: BaseException) -> bool:
         """Whether `error` came from the submitted code in this cell."""
-        return isinstance(error, StudentError | SessionEnded) or id(error) in self.raised
+        return isinstance(error, StudentError | OwnError | SessionEnded) or id(error) in self.raised
 
     def _serve_callback(self, reply: dict[str, Any], buffers: list[bytes]) -> None:
         number = reply.get("callback")
@@ -277,18 +360,24 @@ class Session:
         answer: dict[str, Any]
         try:
             answer = {"value": encoder.encode(self._callbacks[number](*args, **kwargs))}
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # The text may hold values of the test's: the type is enough to handle it.
-            kind = type(error).__name__ if hasattr(builtins, type(error).__name__) else ""
+            kind: Any = type(error).__name__ if hasattr(builtins, type(error).__name__) else ""
+            if is_own_error(type(error)):
+                kind = self._keep(type(error))
             answer, encoder = {"raise": kind, "text": ""}, wire.Encoder(self._keep)
         self._connection.send(answer, encoder.buffers, self.deadline)
 
     def _keep(self, value: Any) -> list[Any]:
-        if type(value) is Remote:
+        if isinstance(value, Remote):
             session, number = _inside(value)[:2]
             if session is not self:
                 raise TypeError("this object belongs to a process of the submission that is gone")
             return ["remote", number]
+        if is_own_error(value):
+            return self._keep(value.kind)
+        if is_own_error(type(value)) and value.remote is not None:
+            return self._keep(value.remote)
         if callable(value):
             self._callbacks.append(value)
             return ["callback", len(self._callbacks) - 1]
@@ -296,6 +385,7 @@ class Session:
         raise TypeError(f"a {name} of the test cannot be passed to the submitted code")
 
     def resolve(self, node: list[Any]) -> Any:
+        """Return the proxy of something that stays there, or the test's own function."""
         own = node[0] == "callback" and len(node) == 2 and type(node[1]) is int
         if own and 0 <= node[1] < len(self._callbacks):
             return self._callbacks[node[1]]
@@ -310,7 +400,7 @@ class Session:
             if len(self._proxies) >= wire.MAX_NODES:
                 raise wire.ProtocolError("too many objects")
             facts = (self, number, kind, type_name[:80], name[:80], tuple(bases[:20]))
-            self._proxies[number] = Remote(*facts)
+            self._proxies[number] = _stand_in(_remote_type(type_name[:80])(*facts))
         return self._proxies[number]
 
 
@@ -361,7 +451,66 @@ class _Decoder(wire.Decoder):
         return self._tensor(*self._exactly(node[1:], 4))
 
     def _member(self, name: str, value: Any) -> Any:
-        return _Verdict(value, name) if name in _VERDICTS and type(value) is Remote else value
+        return _Verdict(value, name) if name in _VERDICTS and isinstance(value, Remote) else value
+
+
+class _Nothing:
+    """An empty answer: NumPy finds it equal to any number, since no entry differs.
+
+    It comes as a subclass of what it is, an array, a list or a tuple.
+    """
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return _marked(np.array(_unmarked(self), dtype))
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [_unmarked(part) for part in inputs]
+        if ufunc in _COMPARING and any(np.size(part) for part in plain):
+            # a ValueError would be wrapped by NumPy's own tests
+            raise AssertionError(_NOTHING)
+        return _marked(getattr(ufunc, method)(*plain, **options))
+
+
+class _EmptyRange(_Nothing, list[Any]):
+    """A range has no subclasses."""
+
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, range | _EmptyRange) and not other
+
+
+def _marked(value: Any) -> Any:
+    """Return the same value, and if nothing is in it, as a `_Nothing`."""
+    base = type(value)
+    if base is np.ndarray:
+        return value if value.size else value.view(_nothing(base))
+    if isinstance(value, tuple) and all(isinstance(part, _Nothing) for part in value):
+        return _nothing(base)(*value) if hasattr(value, "_fields") else _nothing(base)(value)
+    if base in (list, deque) and all(isinstance(part, _Nothing) for part in value):
+        return _nothing(base)(value)
+    if base is range and not value:
+        return _EmptyRange()
+    return value
+
+
+def _nothing(base: type) -> Any:
+    return type(base.__name__, (_Nothing, base), {})
+
+
+def _unmarked(value: Any) -> Any:
+    if not isinstance(value, _Nothing):
+        return value
+    if isinstance(value, np.ndarray):
+        return value.view(np.ndarray)
+    return [_unmarked(part) for part in cast(list[Any], value)]
+
+
+class _AnswerDecoder(_Decoder):
+    """For what the test asked for, which it may compare next."""
+
+    def _decode(self, node: Any, depth: int) -> Any:
+        return _marked(super()._decode(node, depth))
 
 
 @functools.cache
@@ -396,9 +545,47 @@ def _inside(proxy: Remote) -> tuple[Session, int, str, str, str, tuple[str, ...]
     return facts
 
 
+def _is_empty(proxy: Remote) -> bool:
+    try:
+        return len(proxy) == 0
+    except Exception:
+        return False  # it has no length
+
+
 def kind_of(value: Any) -> str:
     """``"module"``, ``"class"``, ``"function"`` or ``"instance"``; ``""`` for a plain value."""
-    return _inside(value)[2] if type(value) is Remote else ""
+    return _inside(value)[2] if isinstance(value, Remote) else ""
+
+
+@functools.lru_cache(512)
+def _remote_type(name: str) -> type[Remote]:
+    """A class of proxies that is called as the type of what they stand for."""
+    return type(name, (Remote,), {"__slots__": ()}) if name.isidentifier() else Remote
+
+
+def _stand_in(proxy: Remote) -> Any:
+    """Return a real exception class for one of the submission's, else the proxy itself."""
+    _, _, kind, _, name, bases = _inside(proxy)
+    for base in bases if kind == "class" else ():
+        found = getattr(builtins, base.removeprefix("builtins."), None)
+        if base.startswith("builtins.") and isinstance(found, type):
+            if issubclass(found, Exception):
+                name = name if name.isidentifier() else "StudentError"
+                return type(name, (OwnError, found), {"kind": proxy, "__init__": _start})
+            return proxy
+    return proxy
+
+
+def _start(self: Any, *arguments: Any, **named: Any) -> None:
+    """Make an exception of the submission's class, there and here."""
+    remote = self.kind(*arguments, **named)
+    self.remote = remote if isinstance(remote, Remote) else None
+    self.args = arguments
+
+
+def is_own_error(kind: Any) -> bool:
+    """Whether `kind` is the stand-in for an exception class of the submission."""
+    return type(kind) is type and issubclass(kind, OwnError)
 
 
 def _ask(proxy: Remote, op: str, *arguments: Any) -> Any:
@@ -407,7 +594,7 @@ def _ask(proxy: Remote, op: str, *arguments: Any) -> Any:
 
 def _operator(name: str, *, verdict: bool = False) -> Callable[[Any, Any], Any]:
     def apply(self: Remote, other: Any) -> Any:
-        if type(other) is Remote:
+        if isinstance(other, Remote):
             return _inside(self)[0].request("operator", name, self, other)
         if verdict:
             return NotImplemented
@@ -415,6 +602,13 @@ def _operator(name: str, *, verdict: bool = False) -> Callable[[Any, Any], Any]:
             f"the submitted code returned a {_inside(self)[3]} object where the test computes "
             "with plain values"
         )
+
+    return apply
+
+
+def _unary(name: str) -> Callable[[Any], Any]:
+    def apply(self: Remote) -> Any:
+        return _inside(self)[0].request("operator", name, self)
 
     return apply
 
@@ -479,26 +673,40 @@ class Remote:
     def __getattribute__(self, name: str) -> Any:
         if name == "__doc__":  # else this class's own
             return _ask(self, "get", name)
-        if name == "__class__" and _TORCH_MODULE in _inside(self)[5] and "torch" in sys.modules:
-            return sys.modules["torch"].nn.Module  # so that `isinstance` says what it would there
+        if name == "__class__":
+            return _class_of(self)
         return object.__getattribute__(self, name)
 
     def __getattr__(self, name: str) -> Any:
         if name == "__signature__":
             return _signature(_ask(self, "signature"))
+        if name == "__array__" and _is_empty(self):
+            raise AssertionError(_NOTHING)
         if name.startswith("__") and name.endswith("__"):
             _session, _, kind, type_name, own_name, _ = _inside(self)
-            if name in ("__name__", "__qualname__") and own_name:
+            if name == "__name__" and own_name:
                 return own_name
-            if name not in _OPEN_DUNDERS or kind not in ("function", "class"):
+            if name not in _OPEN_DUNDERS or (kind == "instance" and name in _NAMES):
                 raise AttributeError(f"{type_name!r} object has no attribute {name!r}")
         value = _ask(self, "get", name)
-        if name in _VERDICTS and type(value) is Remote:
+        if name in _VERDICTS and isinstance(value, Remote):
             return _Verdict(value, name)
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         _ask(self, "set", name, value)
+
+    def __dir__(self) -> list[str]:
+        names = _ask(self, "dir")
+        if type(names) is not list or any(type(name) is not str for name in names):
+            raise wire.ProtocolError("not names")
+        return names
+
+    def __instancecheck__(self, value: Any) -> bool:
+        return isinstance(value, Remote) and _ask(self, "belongs", "isinstance", value) is True
+
+    def __subclasscheck__(self, other: Any) -> bool:
+        return isinstance(other, Remote) and _ask(self, "belongs", "issubclass", other) is True
 
     def __delattr__(self, name: str) -> None:
         _ask(self, "delete", name)
@@ -509,9 +717,12 @@ class Remote:
     def __setitem__(self, key: Any, value: Any) -> None:
         _ask(self, "set_item", key, value)
 
+    def __delitem__(self, key: Any) -> None:
+        _ask(self, "delete_item", key)
+
     def __iter__(self) -> Iterator[Any]:
         iterator = _inside(self)[0].request("operator", "iter", self)
-        if type(iterator) is not Remote:
+        if not isinstance(iterator, Remote):
             raise TypeError(f"{_inside(self)[3]!r} object is not iterable")
         for count in range(MAX_ITEMS):
             answer = _ask(iterator, "next")
@@ -559,10 +770,21 @@ class Remote:
         return _ask(self, "method", "__enter__", ())
 
     def __exit__(self, *exception: Any) -> None:
-        _ask(self, "method", "__exit__", (None, None, None))
+        # Its text may hold values of the test's.
+        kind = exception[0].__name__ if exception[0] is not None else None
+        if _ask(self, "leave", kind) and kind is not None:
+            raise TypeError(
+                f"the {_inside(self)[3]} object suppresses exceptions: what the test says inside "
+                "`with` would not count"
+            ) from exception[1]
 
     def __hash__(self) -> int:
-        return object.__hash__(self)
+        if _inside(self)[2] != "instance":
+            return object.__hash__(self)
+        value = _inside(self)[0].request("operator", "hash", self)
+        if type(value) is not int:
+            raise TypeError("the hash is not an integer")
+        return value
 
     def __copy__(self) -> Any:
         return _inside(self)[0].request("operator", "copy", self)
@@ -571,6 +793,8 @@ class Remote:
         return _inside(self)[0].request("operator", "deepcopy", self)
 
     def __repr__(self) -> str:
+        if _inside(self)[2] == "instance":
+            return str(_text(self))
         return f"<the submission's {_inside(self)[3]} {_inside(self)[4]}>".replace(" >", ">")
 
     __str__ = _conversion("str", str)
@@ -578,6 +802,10 @@ class Remote:
     __int__ = _conversion("int", int)
     __index__ = _conversion("index", int)
     __complex__ = _conversion("complex", complex)
+    __neg__ = _unary("neg")
+    __pos__ = _unary("pos")
+    __abs__ = _unary("abs")
+    __invert__ = _unary("invert")
     __eq__ = _operator("eq", verdict=True)
     __ne__ = _operator("ne", verdict=True)
     __lt__ = _operator("lt", verdict=True)
@@ -610,7 +838,7 @@ class _Verdict:
         self.remote_type_name = "method"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if any(type(value) is not Remote for value in (*args, *kwargs.values())):
+        if any(not isinstance(value, Remote) for value in (*args, *kwargs.values())):
             raise TypeError(
                 f"the test asks the submitted object's own {self._name}() for a verdict"
             )
@@ -618,6 +846,23 @@ class _Verdict:
 
 
 _truth = _conversion("bool", bool)
+_text = _conversion("repr", str)
+_NAMES = frozenset({"__name__", "__qualname__"})
+_FILTERS = warnings.filters
+_FILTER_COUNT = len(_FILTERS)
+
+
+def _class_of(proxy: Remote) -> Any:
+    """Return what `isinstance` is to take for its class."""
+    kind, bases = _inside(proxy)[2], _inside(proxy)[5]
+    if kind == "class":
+        return type
+    if _TORCH_MODULE in bases and "torch" in sys.modules:
+        return sys.modules["torch"].nn.Module
+    for base in bases:
+        if base in _LANGUAGE_TYPES:
+            return _LANGUAGE_TYPES[base]
+    return type(proxy)
 
 
 def _signature(rows: Any) -> inspect.Signature:

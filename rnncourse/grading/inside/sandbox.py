@@ -104,6 +104,8 @@ def mount_private(disk_mb: int) -> None:
     for target, size in ((HOME, disk_mb), ("/tmp", disk_mb), ("/dev/shm", 16)):
         options = f"size={size}m,nr_inodes=4096,mode=0777"
         _mount(target, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+    # Terminals of its own, too: those of the sandbox would be seen from every child.
+    _mount("/dev/pts", "devpts", _MS_NOSUID, "newinstance,ptmxmode=0666,mode=0620,max=16")
     _mount("/proc", "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_RDONLY, "size=4k,nr_inodes=2")
 
 

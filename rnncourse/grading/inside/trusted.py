@@ -11,6 +11,7 @@ import ast
 import builtins
 import contextlib
 import functools
+import inspect
 import io
 import numbers
 import random
@@ -26,18 +27,31 @@ from typing import Any
 import numpy as np
 
 from . import wire
-from .proxy import Remote, Session, SessionEnded, StudentError, kind_of
+from .proxy import OwnError, Remote, Session, SessionEnded, StudentError, kind_of
 
 _TEST_FILE = "<test cell>"
 _TEXT_LIMIT = 64 << 10
 OWN_NAMES = frozenset({"CellTimeout", "CheckFailed", "NoScore", "NotRun", "SubmissionEnded"})
+ANY_NAME = "*"  # stands for the names that a star import or `exec` binds
 WHOSE = ("it failed", "the submitted code raised it")
+# Magics that bind names, and the Python that binds the same.
+_BINDING_MAGICS = (
+    (
+        re.compile(r"^(\s*)%run +(?:-\w+ +)*([^\s'\"\\]+\.py)\b.*$", re.MULTILINE),
+        r"\1exec(open('\2').read())",
+    ),
+    (re.compile(r"^(\s*)%pylab\b.*$", re.MULTILINE), r"\1from pylab import *"),
+)
 _MAGIC = re.compile(r"^(\s*)(?:[%!?].*|[\w.]+\?+ *)$", re.MULTILINE)
 _MAGIC_VALUE = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*$", re.MULTILINE)
 _BINDS = re.compile(
     r"^\s*(?:(?:async +)?def +|class +|(?:from .*)?import +|(?=[\w, ]+=(?!=)))([\w, ]+)",
     re.MULTILINE,
 )
+
+
+_REPLACEABLE = {"input": builtins.input, "print": builtins.print}
+_KEYBOARD = sys.stdin
 
 
 class CellTimeout(BaseException):
@@ -78,7 +92,10 @@ class _Grading:
         self._plain: str = task["plain"]
         self._answers = frozenset(task["answers"])
         self._end = time.monotonic() + self._limits["total_s"]
-        self._namespace: dict[str, Any] = {"__builtins__": builtins, "__name__": "__main__"}
+        # As in a kernel: `unittest.main` and `mock.patch` look for the test's names there.
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        self._namespace: dict[str, Any] = vars(sys.modules["__main__"])
+        self._namespace["__builtins__"] = builtins
         self._borrowed: dict[str, Any] = {}
         self._bound: set[str] = set()
         self._rebound: set[str] = set()
@@ -94,6 +111,8 @@ class _Grading:
 
     def run(self) -> None:
         self._namespace["get_ipython"] = lambda: None
+        for getter in (inspect.getsource, inspect.getsourcelines):
+            setattr(inspect, getter.__name__, self._with_sources(getter))
         self._definitions = _Definitions(self._plain, self._answers)
         for index, cell in enumerate(self._cells):
             if index < self._start:
@@ -109,6 +128,23 @@ class _Grading:
             result |= {"cell": index, "seconds": round(time.monotonic() - began, 3)}
             self._connection.send(result)
         self._connection.send({"end": True})
+
+    def _with_sources(self, original: Any) -> Any:
+        """Let `inspect` find the submission's definitions in the text of its cells."""
+
+        @functools.wraps(original)
+        def find(value: Any) -> Any:
+            if not isinstance(value, Remote):
+                return original(value)
+            path = str(value.__qualname__).split(".")
+            for source in reversed(self._worked):
+                lines = _lines_of(source, path)
+                if lines:
+                    whole = original is inspect.getsource.__wrapped__  # type: ignore[attr-defined]
+                    return "".join(lines) if whole else (lines, 0)
+            raise OSError("could not get source code")
+
+        return find
 
     def _deadline(self) -> float:
         return float(min(time.monotonic() + self._limits["cell_s"], self._end))
@@ -128,11 +164,12 @@ class _Grading:
         received.frombytes(ancillary[0][2][:4])
         session = Session(socket.socket(fileno=received[0]), self._limits["cell_s"])
         self._session = session
+        self._replaced: dict[str, list[Any]] = {}
         session.new_cell(self._deadline())
         session.request("files", self._files)
         for source in self._worked:
             session.new_cell(self._deadline())
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception, SystemExit):
                 session.request("run", source)
         return session
 
@@ -157,7 +194,7 @@ class _Grading:
             self._worked.append(source)
         except SessionEnded as ended:
             result = _failure(ended.kind, str(ended))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._worked.append(source)
             result = _failure("error", *_name_and_text(error), trace=session.trace)
         if cell["kind"] == "locked":
@@ -197,9 +234,12 @@ class _Grading:
         try:
             with _captured() as buffer, _seeds_shared(session):
                 tree = ast.parse(_without_magics(source), _TEST_FILE)
-                self._borrow(tree, session)
+                self._give_back(tree)
+                session.own_stdout = buffer
+                session.before_code = lambda: self._replace(session)
                 for number, statement in enumerate(tree.body):
                     last = number == len(tree.body) - 1
+                    self._borrow(statement, session)
                     value = self._statement(statement, evaluate=last)
                     if last:
                         score, shown = self._value(statement, value)
@@ -216,6 +256,7 @@ class _Grading:
             return self._failed(error, session, source, hidden, printed)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            self._put_back(session)
         if session.ended is not None:
             return _failure(session.ended.kind, str(session.ended))
         outputs = printed
@@ -282,14 +323,16 @@ class _Grading:
         name, text = _name_and_text(error)
         if isinstance(error, SessionEnded):
             name = "SubmissionEnded"
-        if isinstance(error, NameError) and error.name in self._definitions.broken:
-            text += f": the course's own cell fails here ({self._definitions.broken[error.name]})"
+        broken = self._definitions.broken
+        if isinstance(error, NameError) and broken.keys() & {error.name, ANY_NAME}:
+            reason = broken.get(str(error.name)) or broken[ANY_NAME]
+            text += f": the course's own cell fails here ({reason})"
         if isinstance(error, CellTimeout):
             session.abandon("time", "the test was interrupted")
             name, text = "CellTimeout", f"the test took longer than {self._limits['cell_s']:g} s"
         lines = _test_lines(error)
         line = lines[-1] if lines else None
-        code = source.splitlines()[line - 1].strip() if line else ""
+        code = source.split("\n")[line - 1].strip() if line else ""
         is_hidden = any(first <= n <= last for n in lines for first, last in hidden)
         if not lines and hidden:
             is_hidden = True
@@ -298,7 +341,7 @@ class _Grading:
         if isinstance(error, SessionEnded | CellTimeout) or (is_hidden and own_words):
             shown = text
         elif is_hidden:
-            if isinstance(error, StudentError):
+            if isinstance(error, StudentError | OwnError):
                 name = "StudentError"  # the name is the submission's to choose and could tell
             whose = WHOSE[session.is_students(error)]
             shown = hidden_failure(name, whose)
@@ -312,17 +355,32 @@ class _Grading:
             "detail": f"line {line}: {code}\n{full}\n{session.trace}".strip(),
         }
 
-    def _borrow(self, tree: ast.Module, session: Session) -> None:
-        """Fetch from the submitted code the names that the test uses and nobody else defines."""
+    def _give_back(self, tree: ast.Module) -> None:
+        """Forget what the cell before has fetched from the submission."""
         for name, value in self._borrowed.items():
             if self._namespace.get(name) is value:
                 del self._namespace[name]
         self._borrowed = {}
         self._bound = {name for statement in tree.body for name in _bound_names(statement)}
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        sys.stdin = _KEYBOARD
+
+    def _borrow(self, statement: ast.stmt, session: Session) -> None:
+        """Fetch from the submitted code the names that the test uses and nobody else defines.
+
+        Each is fetched once in a cell, where it is used first.
+        """
+        used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        texts = (node.value for node in ast.walk(statement) if isinstance(node, ast.Constant))
+        used |= {text for text in texts if isinstance(text, str)} & self._answers
+        if used & {"dir", "globals", "locals", "vars"}:
+            used |= self._answers
         with _captured():
             self._definitions.provide(used, self._namespace)
-        foreign = self._ours | self._definitions.broken.keys()
+        used = _reached(used, self._namespace) - self._borrowed.keys()
+        # What the test binds, as in an `except`, is its own even where it has not come to that.
+        foreign = self._ours | self._bound | self._definitions.broken.keys()
+        if ANY_NAME in foreign:
+            foreign |= used
         wanted = sorted(
             name
             for name in used
@@ -342,13 +400,39 @@ class _Grading:
             self._namespace[name] = found[name]
             self._borrowed[name] = found[name]
 
+    def _replace(self, session: Session) -> None:
+        """Let the submitted code see which of its functions, or of Python's, the test replaced."""
+        replaced: dict[str, list[Any]] = {}
+        for name, value in self._borrowed.items():
+            if name in self._answers and kind_of(value) in ("function", "class"):
+                now = [self._namespace[name]] if name in self._namespace else []
+                if not now or (now[0] is not value and callable(now[0])):
+                    replaced[name] = now
+        for name, original in _REPLACEABLE.items():
+            value = self._namespace.get(name, getattr(builtins, name))
+            if name == "input" and value is original and sys.stdin is not _KEYBOARD:
+                value = _read_line
+            if value is not original and callable(value) and name not in self._borrowed:
+                replaced[name] = [value]
+        if not _same(replaced, self._replaced):
+            self._replaced = replaced
+            session.request("patch", replaced)
+
+    def _put_back(self, session: Session) -> None:
+        session.own_stdout = session.before_code = None
+        if self._replaced and session.ended is None:
+            self._replaced = {}
+            with contextlib.suppress(SessionEnded):
+                session.request("patch", {})
+
 
 class _Definitions:
     """What the instructor's ordinary cells define, brought in only as far as a test needs it.
 
     A test may use a helper or an import of an ordinary, editable cell. The submission's copy of
     that cell may say anything, so the instructor's own is used: the statements that bind the
-    name, and what those need in turn.
+    name, and what those need in turn. Some bind names that only their run shows, such as
+    ``from numpy import *``; these always run.
 
     Attributes
     ----------
@@ -375,7 +459,7 @@ class _Definitions:
                 self._statements.append((statement, _bound_names(statement), used))
 
     def provide(self, names: set[str], namespace: dict[str, Any]) -> None:
-        needed, size = set(names), -1
+        needed, size = {*names, ANY_NAME}, -1
         while size != len(needed):
             size = len(needed)
             for _, bound, used in self._statements:
@@ -426,6 +510,8 @@ def _bound_names(statement: ast.stmt) -> set[str]:
             continue
         if isinstance(node, ast.Import | ast.ImportFrom):
             names |= {(a.asname or a.name).split(".")[0] for a in node.names}
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("exec", "globals"):
+            names.add(ANY_NAME)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             names.add(node.id)
         elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
@@ -434,6 +520,58 @@ def _bound_names(statement: ast.stmt) -> set[str]:
             names.add(node.rest)
         waiting += ast.iter_child_nodes(node)
     return names
+
+
+def _reached(names: set[str], namespace: dict[str, Any]) -> set[str]:
+    """Add the names that the test's own functions and classes among them use in turn."""
+    found: set[str] = set()
+    waiting = list(names)
+    codes: list[types.CodeType] = []
+    while waiting:
+        if (name := waiting.pop()) in found:
+            continue
+        found.add(name)
+        value = namespace.get(name)
+        parts = list(vars(value).values()) if type(value) is type else [value]
+        codes = [part.__code__ for part in parts if type(part) is types.FunctionType]
+        codes = [code for code in codes if code.co_filename.startswith("<")]
+        while codes:
+            code = codes.pop()
+            waiting += code.co_names
+            codes += [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    return found
+
+
+def _lines_of(source: str, path: list[str]) -> list[str]:
+    """Lines of the definition with this path, such as ``["Stack", "push"]``."""
+    try:
+        body = ast.parse(_without_magics(source)).body
+    except SyntaxError:
+        return []
+    found: ast.stmt | None = None
+    for name in path:
+        found = next((part for part in reversed(body) if name in _bound_names(part)), None)
+        if found is None:
+            return []
+        body = getattr(found, "body", [])
+    if not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return []
+    first = min([found.lineno, *(part.lineno for part in found.decorator_list)])
+    return [line + "\n" for line in source.split("\n")[first - 1 : found.end_lineno]]
+
+
+def _read_line(prompt: object = "") -> str:
+    """What `input` gives where the test has put text into `sys.stdin`."""
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError("EOF when reading a line")
+    return line.removesuffix("\n")
+
+
+def _same(one: dict[str, list[Any]], two: dict[str, list[Any]]) -> bool:
+    return {name: [id(part) for part in value] for name, value in one.items()} == {
+        name: [id(part) for part in value] for name, value in two.items()
+    }
 
 
 def _names_in(source: str) -> set[str]:
@@ -447,6 +585,8 @@ def _without_magics(source: str) -> str:
     try:
         ast.parse(source)
     except SyntaxError:
+        for magic, python in _BINDING_MAGICS:
+            source = magic.sub(python, source)
         return _MAGIC_VALUE.sub(r"\1None", _MAGIC.sub(r"\1pass", source))
     return source
 
@@ -528,8 +668,10 @@ def _name_and_text(error: BaseException) -> tuple[str, str]:
         text = str(error)[:8000]
     except Exception:
         text = ""
-    if isinstance(error, StudentError):
+    if isinstance(error, StudentError | OwnError):
         name, _, rest = text.partition(": ")
+        if isinstance(error, OwnError):
+            name, rest = type(error).__name__, text
         genuine = name.isascii() and name.isidentifier() and name not in OWN_NAMES
         return name if genuine else "StudentError", rest
     return type(error).__name__, text

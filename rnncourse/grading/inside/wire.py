@@ -400,7 +400,12 @@ class Decoder:
         if name not in ("PCG64", "PCG64DXSM", "Philox", "SFC64", "MT19937"):
             raise ProtocolError("not a bit generator")
         bits = getattr(np.random, name)(0)
-        bits.state = self._decode(node, depth)
+        state = self._decode(node, depth)
+        # NumPy takes these positions in its arrays of random bits as they are.
+        position = state["state"].get("pos", 0), state.get("buffer_pos", 0)
+        if not (0 <= position[0] <= 624 and 0 <= position[1] <= 4):
+            raise ProtocolError("not a state of a bit generator")
+        bits.state = state
         return np.random.Generator(bits)
 
     def _tensor(self, name: Any, listed: Any, index: Any, gradient: Any) -> Any:
