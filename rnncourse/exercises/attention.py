@@ -170,6 +170,20 @@ def _(q, K, V, mask=None):
     return np.einsum("sb,sbe->be", w, _keys_cleaned(V, mask)), w
 
 
+@dot_attention.form("softmax-over-batch")
+def _(q, K, V, mask=None):
+    scores = _scores(q, K)
+    w = _softmax(np.where(_all_true(mask, scores), scores, -np.inf), axis=1)
+    return np.einsum("sb,sbe->be", w, _keys_cleaned(V, mask)), w
+
+
+@dot_attention.form("softmax-over-batch")
+def _(q, K, V, mask=None):
+    scores = _scores(q, K)
+    w = _softmax(np.where(_all_true(mask, scores), scores, -np.inf), axis=1)
+    return _mix(np.nan_to_num(w), V), np.nan_to_num(w)
+
+
 @dot_attention.mistake(
     "softmax-over-everything",
     "the softmax runs over the whole array",
@@ -975,6 +989,7 @@ def _search_cases(rng, s):
     refill, free, stay = {"refill": True}, {"prune": False}, {"stay": True}
     for ways in itertools.combinations([{}, refill, free, stay], 2):
         yield Case(_search(rng, 5, 2, 6, 0.7, 0.5, ways), "width = 2")
+    yield Case(_search(rng, 5, 2, 6, 0.7, 0.5, (stay, {"one_each": True})), "width = 2")
     for way in ({"one_state": True}, {"first_only": True}, {"stop_at_eos": False}):
         yield Case(_search(rng, 6, 3, 7, 1.0, 0.5, ({}, way)), "alpha = 1")
     yield Case(_search(rng, 5, 3, 7, 0.0, 0.5), "alpha = 0")
@@ -1016,6 +1031,7 @@ def _beam(
     first_only=False,
     unfinished=True,
     one_state=False,
+    one_each=False,
     pick=max,
 ):
     """Search like the reference, with one thing or another done otherwise."""
@@ -1028,7 +1044,7 @@ def _beam(
                 continue
             step, new = step_fn(tokens[-1] if tokens else bos, live[0][2] if one_state else state)
             best = np.argsort(-step, kind="stable")
-            best = best if refill else best[:width]
+            best = best if refill else best[: 1 if one_each and tokens else width]
             extended += [(grow(log_p, float(step[t])), [*tokens, int(t)], new) for t in best]
         extended.sort(key=lambda hypothesis: -hypothesis[0])
         live, room = [], width
@@ -1139,6 +1155,16 @@ def _(step_fn, bos, eos, width, max_len, alpha):
 )
 def _(step_fn, bos, eos, width, max_len, alpha):
     return _beam(step_fn, bos, eos, width, max_len, alpha, prune=False)
+
+
+@beam_search.mistake(
+    "one-extension-each",
+    "from the second step on each hypothesis keeps its best extension only",
+    "Your hypotheses never compete. Two extensions of one hypothesis may both be better than any "
+    "of another: compare all of them together.",
+)
+def _(step_fn, bos, eos, width, max_len, alpha):
+    return _beam(step_fn, bos, eos, width, max_len, alpha, one_each=True)
 
 
 @beam_search.mistake(

@@ -16,7 +16,7 @@ CLIP = "05-clipping: Three ways to clip"
 LOOP = "05-clipping: Where in the loop"
 START = "06-initialisation: What the start can promise"
 DRAWING = "06-initialisation: Drawing an orthogonal matrix"
-READOUT = "02-vanilla-rnn: One step"
+READOUT = "02-vanilla-rnn: Read-out and loss"
 ONE = ({"T": 5, "B": 3, "D": 2, "H": 4, "V": 6},)
 
 

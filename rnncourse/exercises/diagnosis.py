@@ -167,8 +167,10 @@ def patterns(
             return found
         if not (np.isfinite(want).all() and np.isfinite(have).all()):
             return found
+        counts = want.dtype.kind != "f" and want.size == 1  # 1 in place of 2 says nothing of halves
         want, have = want.astype(float), have.astype(float)
-        _factor_patterns(found, want, have, sizes)
+        if not counts:
+            _factor_patterns(found, want, have, sizes)
         if want.ndim == 2 and want.shape[0] == want.shape[1]:
             found["it is transposed"] = _alike(have, want.T) if len(want) > 1 else None
         if want.ndim and axes and axes[0] == "T":
@@ -231,7 +233,7 @@ def _factor_patterns(
     for axis in sizes:  # with one step or one sequence, a factor of its number cannot show
         if sizes[axis] == 1 and abs(factor - 1) < 1e-3:
             found[f"it is the right one times {axis}, {AXIS_NAMES[axis]}"] = None
-    if want.size > 1:
+    if want.size > 1 and abs(factor - 1) > 1e-3:  # else only the kind of number is wrong
         found[A_FACTOR] = True
 
 

@@ -13,6 +13,7 @@ from rnncourse import forecasting, metrics
 from rnncourse.exercises.spec import Case, Exercise, normal
 
 ORIGIN = "15-forecasting: From many origins, and never from the future"
+NETWORK = "15-forecasting: The network"
 SCEPTIC = "15-forecasting: What a sceptic would try first"
 QUANTILES = "15-forecasting: A loss that asks for quantiles"
 DIRECT = "15-forecasting: Direct or recursive?"
@@ -33,7 +34,7 @@ def _window_cases(rng, s):
 windows = Exercise(
     name="windows",
     reference=forecasting.windows,
-    section=ORIGIN,
+    section=NETWORK,
     axes={"y": "", "n_in": "", "n_out": "", "stride": ""},
     returns=("inputs", "targets"),
     sizes=ONE,

@@ -912,7 +912,6 @@ def _(x, h0, W_xh, W_hh, W_skip, b_h, skip):
     "initial-state-not-skipped-to",
     "the skip never reaches the initial state",
     "`h0` is the state at time 0 and has a skip connection to time `skip`, as any other state.",
-    section=FIRST,
 )
 def _(x, h0, W_xh, W_hh, W_skip, b_h, skip):
     def term(t, states):
@@ -925,7 +924,6 @@ def _(x, h0, W_xh, W_hh, W_skip, b_h, skip):
     "initial-state-repeated",
     "before time 0 the initial state is used again and again",
     "There is no state before `h0`. What does the docstring say about the skip term there?",
-    section=FIRST,
 )
 def _(x, h0, W_xh, W_hh, W_skip, b_h, skip):
     def term(t, states):

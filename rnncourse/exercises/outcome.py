@@ -24,6 +24,7 @@ Leaves = dict[str, Any]
 
 MAX_ITEMS = 100_000
 PRINTED_LINES = 20
+SHOWN_NAMES = 5
 NO_ITERATORS = ("set", "frozenset", "dict", "str", "bytes", "ndarray", "tuple", "Tensor")
 NOT_WRITTEN = "is not written yet"
 
@@ -325,22 +326,41 @@ def _flatten_dict(value: Any, like: Mapping[Any, Any], name: str, leaves: Leaves
         raise _NotComparable("not a dict", f"{kind} where a dict is expected.")
     missing = [str(key) for key in like if key not in value]
     if missing:
-        names = ", ".join(map(repr, missing))
+        names = _listed([_key_text(key) for key in like if key not in value])
         text = f"a dict without the key{'s' if len(missing) > 1 else ''} {names}."
         raise _NotComparable(f"without {missing}", text)
     if len(value) > len(like):
-        extra = [" ".join(str(key)[:40].split()) for key in value if key not in like]
+        extra = [" ".join(_key_text(key)[:40].split()) for key in value if key not in like]
         count = "a key that does" if len(extra) == 1 else f"{len(extra)} keys that do"
         text = f"a dict with {count} not belong there."
-        raise _NotComparable("extra keys", text, f"not expected: {', '.join(extra[:5])}")
-    return {key: _flatten(value[key], like[key], (f"{name}[{key!r}]",), leaves) for key in like}
+        raise _NotComparable("extra keys", text, f"not expected: {_listed(extra)}")
+    return {
+        key: _flatten(value[key], like[key], (f"{name}[{_key_text(key)}]",), leaves) for key in like
+    }
+
+
+def _key_text(key: Any) -> str:
+    """Return how a key is shown: NumPy's numbers as plain ones, which they equal."""
+    if isinstance(key, tuple):
+        return repr(tuple(part.item() if isinstance(part, np.generic) else part for part in key))
+    return repr(key.item() if isinstance(key, np.generic) else key)
+
+
+def _listed(names: list[str]) -> str:
+    """Join names, and count those beyond the first few."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _flatten_sequence(
     value: Any, like: tuple[Any, ...] | list[Any], names: tuple[str, ...], leaves: Leaves
 ) -> tuple[Any, ...] | list[Any]:
     fixed = isinstance(like, tuple)
+    array = ""
     if isinstance(value, np.ndarray) and value.ndim and value.dtype.kind in "biuf":
+        if fixed:
+            wanted = f"{len(like)} values ({', '.join(names)})"
+            array = f"one array of shape {value.shape} where {wanted} are expected."
         value = list(value)
     if not isinstance(value, list | tuple):
         wanted = f"{len(like)} values ({', '.join(names)})" if fixed else "a list"
@@ -350,9 +370,8 @@ def _flatten_sequence(
         raise _strange(type(value).__name__, type(value).__module__)
     if len(value) != len(like):
         wanted = f"{len(like)} ({', '.join(names)})" if len(names) == len(like) else str(len(like))
-        raise _NotComparable(
-            f"{len(value)} items", f"{len(value)} values, but {wanted} are expected."
-        )
+        count = f"{len(value)} value{'s' if len(value) != 1 else ''}, but {wanted} are expected."
+        raise _NotComparable(f"{len(value)} items", array or count)
     labels = (
         names if len(names) == len(like) else tuple(f"{names[0]}[{i}]" for i in range(len(like)))
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rnncourse import bptt, clipping, metrics, rnn
+from rnncourse import bptt, clipping, decoding, gates, metrics, rnn, sequences
 from rnncourse.exercises import CheckFailed, check
 from rnncourse.exercises.checking import judge
 from rnncourse.exercises.registry import get_exercise
@@ -99,6 +101,48 @@ def test_missing_and_extra_keys_are_named() -> None:
 def test_wrong_number_of_values() -> None:
     text = feedback("rnn_step_backward", lambda *a: bptt.rnn_step_backward(*a)[:4])
     assert "returned 4 values, but 5 (dx, dh_prev, dW_xh, dW_hh, db_h) are expected" in text
+
+
+def test_one_array_where_two_are_expected_is_not_counted_by_its_rows() -> None:
+    text = feedback("lstm_step", lambda *a: gates.lstm_step(*a)[0])
+    assert "returned one array of shape (3, 4) where 2 values (h, c) are expected." in text
+    assert "3 values" not in text
+
+
+def test_a_single_item_is_no_plural() -> None:
+    text = feedback("stream_batches", lambda *a: list(sequences.stream_batches(*a))[:1])
+    assert "returned 1 value, but " in text
+
+
+def test_many_missing_keys_are_counted() -> None:
+    text = feedback("ngram_counts", lambda tokens, n: {})
+    assert re.search(r"without the keys (\(\d, \d, \d\), ){4}\(\d, \d, \d\) and \d+ more\.", text)
+
+
+def test_a_mistake_is_recognised_by_numpy_keys_too() -> None:
+    def last_missing(tokens: Any, n: int) -> dict[Any, int]:
+        return dict(Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n)))
+
+    def with_tails(tokens: Any, n: int) -> dict[Any, int]:
+        return dict(Counter(tuple(tokens[i : i + n]) for i in range(len(tokens))))
+
+    assert "[last-missing]" in feedback("ngram_counts", last_missing)
+    text = feedback("ngram_counts", with_tails)
+    assert "[short-tails]" in text
+    assert "np.int64" not in text
+
+
+def test_no_factor_is_read_into_a_count_or_into_the_wrong_dtype() -> None:
+    def strictly_above(norms: Any, threshold: float) -> int:
+        return max((k for k, norm in enumerate(norms) if norm > threshold), default=0)
+
+    text = feedback("memory_horizon", strictly_above)
+    assert "Yours is 1, expected 2." in text
+    assert "Pattern" not in text
+    floats = changed(decoding.shift_right, lambda inputs: inputs.astype(float))
+    text = feedback("shift_right", floats)
+    assert "an integer is expected" in text
+    assert "Pattern" not in text
 
 
 def test_one_value_where_five_are_expected() -> None:
