@@ -144,13 +144,14 @@ def _with_width(label: re.Match[str]) -> str:
     A page without the course's typeface, such as JupyterLab, takes another one. It is often wider,
     and what leaves the figure is cut off, unless the browser knows the width to keep to.
     """
-    from matplotlib.font_manager import FontProperties
+    from matplotlib.font_manager import FontProperties, fontManager
     from matplotlib.textpath import text_to_path
 
     style, place, text = label.groups()
     look = dict(part.split(": ", 1) for part in style.split("; "))
+    asked = [name.strip("'") for name in look["font-family"].split(", ")]
     font = FontProperties(
-        family=[name.strip("'") for name in look["font-family"].split(", ")],
+        family=[name for name in asked if name in fontManager.get_font_names()],  # others warn
         style="italic" if "font-style" in look else "normal",
         weight=look.get("font-weight", "normal"),
         size=float(look["font-size"].removesuffix("px")),

@@ -23,6 +23,16 @@ def test_labels_keep_their_decimals_and_coordinates_lose_them():
     assert all(len(number.partition(".")[2]) <= 2 for number in coordinates if number != "z")
 
 
+def test_a_label_in_a_face_of_its_own_warns_nobody(caplog):
+    use_style()
+    fig, ax = plt.subplots()
+    ax.set_title("a b c", family="monospace")
+    markup = figure_svg(fig, "An empty frame with a title in a fixed-width face.")
+    plt.close(fig)
+    assert "textLength" in markup
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("typeface", ["DejaVu Sans", "monospace", "serif"])
 def test_labels_stay_inside_the_figure_in_any_typeface(chromium, typeface):
     use_style()
