@@ -18,6 +18,7 @@ from rnncourse.exercises.notebook import points, run_notebook
 from rnncourse.exercises.registry import ASSIGNMENTS, exercises_of
 
 ROOT = Path(__file__).resolve().parents[2]
+BOOK_SERVED = "http://localhost:8000"  # by `make serve`
 every_assignment = pytest.mark.parametrize("assignment", ASSIGNMENTS)
 
 
@@ -80,10 +81,20 @@ def test_last_part_is_graded_by_hand_with_a_rubric(assignment: str) -> None:
     assert manual
     assert any("Rubric" in cell["text"] for cell in cells)
     assert any(cell["text"].startswith("# Experiment") for cell in cells)
-    links = re.findall(r"\]\(([^)#]+)", "".join(c["text"] for c in cells))
-    for link in links:
-        if not link.startswith("http"):
-            assert (path_of(assignment).parent / link).exists(), link
+
+
+@every_assignment
+def test_links_lead_to_the_chapter_and_to_its_built_page(assignment: str) -> None:
+    text = "".join(cell["text"] for cell in cells_of(assignment))
+    pages = [
+        link.removeprefix(BOOK_SERVED)
+        for link in re.findall(r"\]\(([^)#]+)", text)
+        if link.startswith(BOOK_SERVED) or (path_of(assignment).parent / link).is_file()
+    ]
+    assert len(pages) == len(re.findall(r"\]\(", text)), "a link leads nowhere"
+    chapters = {Path(page).stem for page in pages if page.endswith(".md")}
+    built = {Path(page).stem for page in pages if not page.endswith(".md")}
+    assert built == {""} or built == chapters
 
 
 @every_assignment
