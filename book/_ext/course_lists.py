@@ -8,6 +8,7 @@ from typing import Any
 
 from course_claims import bibliography, in_order, reference
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
@@ -41,28 +42,58 @@ def _link(app: Sphinx, page: str, target: str, anchor: str = "", text: str = "")
     return f'<a class="reference internal" href="{address}">{words}</a>'
 
 
-def figures(app: Sphinx, page: str) -> str:
+def markup(text: str) -> nodes.raw:
+    """Return HTML as it is."""
+    return nodes.raw("", text, format="html")
+
+
+def first_sentence(caption: nodes.Element) -> nodes.inline:
+    """Return a caption up to its first full stop."""
+    found: list[nodes.Node] = []
+    for child in caption.children:
+        if not isinstance(child, nodes.Text):
+            found.append(child)
+            continue
+        text, stop, _ = child.partition(". ")
+        found.append(nodes.Text(text))
+        if stop:
+            break
+    if found and isinstance(found[-1], nodes.Text):
+        found[-1] = nodes.Text(found[-1].rstrip("."))
+    return nodes.inline("", "", *found, nodes.Text("."))
+
+
+def figures(app: Sphinx, page: str) -> list[nodes.Node]:
     """Return the list of figures, grouped by page."""
-    captions = {
-        (document, anchor): title
-        for document, anchor, title in app.env.domaindata["std"]["labels"].values()
-    }
-    parts = []
+    parts: list[nodes.Node] = []
     for name in in_order(app.env):
         found = app.env.toc_fignumbers.get(name, {}).get("figure", {})
         if not found:
             continue
-        items = []
+        document = app.env.get_doctree(name)
+        captions = {
+            anchor: caption
+            for figure in document.findall(nodes.figure)
+            for caption in figure.findall(nodes.caption)
+            for anchor in figure["ids"]
+        }
+        document.clear()
+        document.extend(captions.values())
+        for link in document.findall(addnodes.pending_xref):
+            link["refdoc"] = page  # from which it leads
+        app.env.resolve_references(document, page, app.builder)
+        parts.append(markup(f"<p><strong>{_link(app, page, name)}</strong></p><ul>"))
         for anchor, number in sorted(found.items(), key=lambda entry: entry[1]):
-            caption = captions.get((name, anchor), "")
             words = f"Figure {'.'.join(map(str, number))}"
-            first = caption.split(". ")[0].rstrip(".")
-            items.append(f"<li>{_link(app, page, name, anchor, words)}: {html.escape(first)}.</li>")
-        parts.append(f"<p><strong>{_link(app, page, name)}</strong></p><ul>{''.join(items)}</ul>")
-    return "".join(parts)
+            parts.append(markup(f"<li>{_link(app, page, name, anchor, words)}: "))
+            if anchor in captions:
+                parts.append(first_sentence(captions[anchor]))
+            parts.append(markup("</li>"))
+        parts.append(markup("</ul>"))
+    return parts
 
 
-def works(app: Sphinx, page: str) -> str:
+def works(app: Sphinx, page: str) -> list[nodes.Node]:
     """Return the list of works with their addresses and the pages that cite them."""
     citing: dict[str, list[str]] = {}
     for entry in app.env.get_domain("cite").citation_refs:
@@ -84,16 +115,16 @@ def works(app: Sphinx, page: str) -> str:
         links = ", ".join(_link(app, page, name_) for name_ in pages)
         venue = f" <em>{where}</em>." if where else ""
         items.append(f"<li>{html.escape(name)}. {title}.{venue} Cited in {links}.</li>")
-    return f'<ul class="works">{"".join(items)}</ul>'
+    return [markup(f'<ul class="works">{"".join(items)}</ul>')]
 
 
-MAKERS: dict[str, Callable[[Sphinx, str], str]] = {"figures": figures, "works": works}
+MAKERS: dict[str, Callable[[Sphinx, str], list[nodes.Node]]] = {"figures": figures, "works": works}
 
 
 def fill(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Replace the placeholders of a page."""
     for node in list(doctree.findall(ListNode)):
-        node.replace_self(nodes.raw("", MAKERS[node["kind"]](app, docname), format="html"))
+        node.replace_self(MAKERS[node["kind"]](app, docname))
 
 
 def note(app: Sphinx, doctree: nodes.document) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import re
@@ -147,6 +148,16 @@ def test_every_figure_is_numbered_and_says_what_to_see(book: Book) -> None:
             words = caption.get_text(" ").split()
             assert len(words) >= 10, f"{name}: {' '.join(words)}"
             assert words[0] == "Fig.", f"{name}: {' '.join(words)}"
+
+
+def test_the_list_of_figures_shows_formulas_as_such(book: Book) -> None:
+    page = copy.copy(book.pages["figures.html"].article)
+    assert page is not None
+    formulas = [formula.extract() for formula in page.select(".katex")]
+    assert len(formulas) > 3
+    assert "\\" not in page.get_text()
+    assert not re.search(r"\b(fig|eq|ch|tab|sec)-[a-z]", page.get_text())
+    assert len(page.select("li a")) > len(page.select("li"))  # the captions' own links
 
 
 def test_headings_never_skip_a_level(book: Book) -> None:
