@@ -163,7 +163,12 @@ def markup(text: str) -> str:
         (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
         (r' role="doc-biblioentry"', ""),
         (r"<title>(.+?) &#8212; \1</title>", r"<title>\1</title>"),
-        (r'(<a class="headerlink" href="[^"]*" title="([^"]*)")>', r'\1 aria-label="\2">'),
+        # Else each heading ends with "Link to this heading", and is a stop of the Tab key.
+        (
+            r'(<a class="headerlink" href="[^"]*" title="[^"]*")>',
+            r'\1 aria-hidden="true" tabindex="-1">',
+        ),
+        (r'<(i|span)( class="(?:[^"]* )?fa[srb]?[ -])', r'<\1 aria-hidden="true"\2'),
         (r'(<a href="[^"]*_sources/[^"]*")', r"\1 download"),
         (r' id="(proof|exercise|solution)-content"', ""),
         (r'(<div class="proof admonition") id="proof"', r"\1"),

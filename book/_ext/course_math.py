@@ -6,7 +6,7 @@ paint, and a TeX error is a build warning with file and line.
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,38 @@ var self = globalThis, window = globalThis, document = {compatMode: "CSS1Compat"
 var console = {log() {}, warn() {}, error() {}};
 """
 _RENDER = """
-function render(tex, display, macros) {
+function render(tex, display) {
   return katex.renderToString(tex, {
-    displayMode: display, output: "htmlAndMathml", throwOnError: true, strict: false,
-    macros: JSON.parse(macros), globalGroup: false});
+    displayMode: display, output: "htmlAndMathml", throwOnError: true, strict: false});
 }
 """
+
+
+_ARGUMENT = re.compile(r"\s*(\\[A-Za-z]+|\\.|[^{])")
+
+
+def expanded(tex: str) -> str:
+    """Return TeX without the course's own macros, so that it can be pasted anywhere."""
+    for name, body in MACROS.items():
+        while found := re.search(re.escape(name) + r"(?![A-Za-z])", tex):
+            text, end = body, found.end()
+            if "#1" in body:
+                start = end
+                if single := _ARGUMENT.match(tex, start):
+                    argument, end = single[1], single.end()
+                else:
+                    depth = 0
+                    for part in re.finditer(r"\\.|[{}]", tex[start:]):
+                        depth += {"{": 1, "}": -1}.get(part[0], 0)
+                        end = start + part.end()
+                        if depth == 0:
+                            break
+                    argument = tex[start:end].strip()[1:-1]
+                text = body.replace("#1", argument)
+            # A command's name would swallow a letter that follows.
+            gap = " " if re.search(r"\\[A-Za-z]+$", text) and tex[end : end + 1].isalpha() else ""
+            tex = tex[: found.start()] + text + gap + tex[end:]
+    return tex
 
 
 class Renderer:
@@ -52,14 +78,13 @@ class Renderer:
     def __init__(self) -> None:
         self._engine = MiniRacer()
         self._engine.eval(_PROLOGUE + KATEX.read_text("utf-8") + _RENDER + ";0")
-        self._macros = json.dumps(MACROS)
         self._done: dict[tuple[str, bool], str] = {}
 
     def __call__(self, tex: str, display: bool) -> str:
         """Return a formula's markup; raise `JSEvalException` when the TeX is wrong."""
         key = (tex, display)
         if key not in self._done:
-            self._done[key] = self._engine.call("render", tex, display, self._macros)
+            self._done[key] = self._engine.call("render", expanded(tex), display)
         return self._done[key]
 
 

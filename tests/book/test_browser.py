@@ -63,6 +63,13 @@ def test_pages_fit_a_phone(page: Page, book: Book) -> None:
                }).map((box) => box.outerHTML.slice(0, 120))"""
         )
         assert not wide, f"{name}: {wide[:3]}"
+        small = page.evaluate(
+            """[...document.querySelectorAll("main :is(summary, button, input, audio)")]
+                 .filter((box) => box.getClientRects().length)
+                 .filter((box) => Math.min(box.offsetWidth, box.offsetHeight) < 24)
+                 .map((box) => box.outerHTML.slice(0, 80))"""
+        )
+        assert not small, f"{name}: {small[:3]}"  # no room for a finger
 
 
 def test_the_theme_follows_the_system_and_the_switch(browser: Browser, server: str) -> None:
@@ -150,6 +157,18 @@ def test_without_javascript_the_page_still_tells(browser: Browser, server: str) 
     context.close()
 
 
+def test_without_javascript_a_phone_still_has_the_chapters(browser: Browser, server: str) -> None:
+    context = browser.new_context(
+        base_url=server, java_script_enabled=False, viewport={"width": 390, "height": 844}
+    )
+    page = context.new_page()
+    page.goto("/contributing-chapters.html")
+    expect(page.locator(".sidebar-toggle").first).to_be_hidden()
+    page.locator("a.reference.internal", has_text="Claims ledger").first.click()
+    expect(page.locator("article h1")).to_contain_text("Claims ledger")
+    context.close()
+
+
 def test_answers_fold_out_with_the_keyboard(page: Page) -> None:
     page.goto("/contributing-chapters.html")
     question = page.locator("details.question").first
@@ -165,6 +184,9 @@ def test_the_search_finds_a_word_and_leads_to_it(page: Page) -> None:
     expect(results.first).to_be_visible()
     assert any("contributing-chapters" in str(a.get_attribute("href")) for a in results.all())
     page.wait_for_load_state("networkidle")  # the search fetches its results' summaries
+    expect(page.get_by_role("status")).to_contain_text("Search finished")
+    quotes = page.locator("#search-results .context").all_inner_texts()
+    assert quotes and not any("\\rho" in quote for quote in quotes)
     page.goto("/index.html")
     page.keyboard.press("Control+K")
     expect(page.locator("#pst-search-dialog input")).to_be_focused()
@@ -197,7 +219,105 @@ def test_what_scrolls_sideways_can_be_reached(page: Page) -> None:
     code = page.locator("div.highlight pre").filter(has_text="def number").first
     assert code.evaluate("(box) => box.scrollWidth > box.clientWidth")
     assert code.get_attribute("tabindex") == "0"
+    expect(code).to_have_role("group")
+    expect(code).to_have_accessible_name("Listing, scrolls sideways")
+    ground = code.evaluate(
+        "(box) => { box.style.color = 'var(--panel)';"
+        " const own = getComputedStyle(box); return [own.color, own.backgroundColor,"
+        " own.getPropertyValue('--here')]; }"
+    )
+    assert ground[0] == ground[1]  # what fades is the listing's own ground, not the page's
+    assert ground[2] == code.evaluate("(box) => getComputedStyle(box).getPropertyValue('--panel')")
     assert "gradient" in code.evaluate("(box) => getComputedStyle(box).backgroundImage")
+    page.set_viewport_size({"width": 1600, "height": 844})
+    expect(code).not_to_have_attribute("tabindex", "0")
+    expect(code).not_to_have_attribute("role", "group")
+
+
+def test_a_wide_table_scrolls_in_its_box_and_stays_a_table(page: Page) -> None:
+    page.set_viewport_size({"width": 320, "height": 844})
+    page.goto("/contributing-chapters.html")
+    page.evaluate("document.querySelector('td').textContent = 'wide'.repeat(80)")
+    page.evaluate("dispatchEvent(new Event('resize'))")
+    table = page.locator("main table.table").first
+    assert table.evaluate("(box) => getComputedStyle(box).display") == "table"
+    box = table.locator("..")
+    assert box.get_attribute("tabindex") == "0"
+    expect(box).to_have_accessible_name("Table, scrolls sideways")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_the_place_of_the_keyboard_can_be_seen(page: Page) -> None:
+    page.goto("/contributing-chapters.html")
+    seen = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        name, style = page.evaluate(
+            """(() => { const { tagName, className } = document.activeElement;
+                 const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+                 return [`${tagName} ${className}`, `${outlineStyle} ${outlineWidth}`]; })()"""
+        )
+        seen.add(name.split()[0])
+        assert style == "solid 3px" or name.startswith("BODY"), name
+        assert "headerlink" not in name
+    assert seen >= {"A", "BUTTON", "SUMMARY", "INPUT"}
+
+
+def test_names_are_said_without_signs_and_permanent_links(page: Page) -> None:
+    page.goto("/contributing-chapters.html")
+    for role in ("heading", "link"):
+        named = page.get_by_role(role, name="Link to this")  # type: ignore[arg-type]
+        expect(named).to_have_count(0)
+    expect(page.locator("article h1")).to_have_accessible_name("How a chapter is written")
+    expect(page.locator("button.search-button-field")).to_have_accessible_name("Search")
+
+
+def test_a_menu_of_a_phone_goes_out_of_the_way(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/contributing-chapters.html")
+    page.wait_for_load_state("load")
+    opener, menu = page.locator(".secondary-toggle"), page.locator("#pst-secondary-sidebar-modal")
+    opener.focus()
+    page.keyboard.press("Enter")
+    expect(menu).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    expect(opener).to_be_focused()
+    opener.click()
+    menu.locator("a[href^='#']").last.click()
+    expect(menu).to_be_hidden()
+    assert page.evaluate("location.hash")
+    page.wait_for_function("scrollY > 500")
+
+
+def test_a_copied_formula_is_its_tex(page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto("/contributing-chapters.html")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('.math-block'))")
+    page.keyboard.press("Control+C")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    tex = page.locator(".math-block annotation").first.text_content()
+    assert tex and copied.split("$$")[1] == tex.strip()
+    assert not set(copied) & {"\u200b", "#"}
+    page.evaluate(
+        """getSelection().selectAllChildren([...document.querySelectorAll("article p")].find(
+             (box) => box.querySelector(".katex")))"""
+    )
+    page.keyboard.press("Control+C")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.count("$") >= 2
+    assert copied.count("\n") == 0
+
+
+def test_copied_statements_have_no_prompts(page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto("/api/gates.html")
+    page.locator("button.copybtn").first.click(force=True)
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text.includes('('))")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert ">>>" in page.locator("div.highlight pre").first.inner_text()
+    assert ">>>" not in copied
+    compile(copied, "copied", "exec")
 
 
 def test_a_link_into_a_folded_box_opens_it(page: Page, book: Book) -> None:

@@ -221,3 +221,20 @@ def test_a_notebook_shows_the_included_code(page: course_notebooks.Page, tmp_pat
     assert course_notebooks.plain(source, page, tmp_path) == (
         "```python\ndef f(x):\n    return x\n```\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("tex", "plain"),
+    [
+        (r"W_{hh}\transpose x", r"W_{hh}^{\mathsf{T}} x"),
+        (r"\norm{S^{-1} \abs{a}}_2", r"\left\lVert S^{-1} \left\lvert a\right\rvert\right\rVert_2"),
+        (r"\abs xy", r"\left\lvert x\right\rvert y"),
+        (r"\abs\alpha", r"\left\lvert \alpha\right\rvert"),
+        (r"\norm{\{a\}}", r"\left\lVert \{a\}\right\rVert"),
+        (r"\diagonal \R^n", r"\diagonal \mathbb{R}^n"),
+    ],
+)
+def test_a_formula_can_be_pasted_without_the_courses_macros(tex: str, plain: str) -> None:
+    assert course_math.expanded(tex) == plain
+    if "diagonal" not in tex:
+        assert f">{tex}<" not in course_math.Renderer()(tex, True)
