@@ -389,6 +389,7 @@ KERNEL = {
     "fork-and-stay": "import os\nif os.fork() == 0:\n    pass",
     "fork-in-call": "import os\ndef answer(x):\n    os.fork()\n    return 3.5",
     "stop-async-iteration": "def answer(x): raise StopAsyncIteration",
+    "own-stop-iteration": "class Stop(StopIteration): pass\ndef answer(x): raise Stop",
     "named-tuple-of-verdicts": "from collections import namedtuple\n"
     "P = namedtuple('P', 'issuperset issubset allclose all any equals shape')\n"
     "yes = lambda *a, **k: True\ndef answer(x): return P(yes, yes, yes, yes, yes, yes, (2,))",
@@ -456,6 +457,7 @@ OFTEN = {
     "hostile-iterator",
     "deep-list",
     "stop-iteration",
+    "own-stop-iteration",
     "named-tuple-of-verdicts",
     "complex-score",
     "names-of-tests-in-advance",
@@ -1477,6 +1479,14 @@ tries(
     "f = l.inotify_init1(0)\nif f >= 0 and l.inotify_add_watch(f, b'/usr/bin', 0x21) >= 0:\n"
     "    print('GOT', 'inotify')\n"
     "fcntl.fcntl(os.open('/usr/bin', os.O_RDONLY), 1026, 1)\nprint('GOT', 'dnotify')",
+    often=True,
+)
+tries(
+    "mounts-of-this-machine",
+    "import ctypes\nl = ctypes.CDLL(None)\n"
+    "asked = (ctypes.c_uint64 * 3)(24, 0xFFFFFFFFFFFFFFFF, 0)\nfound = (ctypes.c_uint64 * 100)()\n"
+    "if l.syscall(458, asked, found, 100, 0) > 0: print('GOT', 'mounts')\n"
+    "if l.syscall(600, 0) >= 0: print('GOT', 'a call that is not there')",
     often=True,
 )
 for _name in ("terminals-of-another", "terminals-of-others"):

@@ -15,6 +15,7 @@ import pytest
 from attacks import ATTACKS, HONEST, TESTS, Attack, course_cells, notebook_of, put
 from courses import SmallCourse
 
+from rnncourse.grading.launch import Cell, Profile, Task, close_parents, grade_task
 from rnncourse.grading.staging import printable
 
 # The batches are graded once; with pytest-xdist, by one worker.
@@ -177,6 +178,20 @@ def test_attack_earns_and_reaches_nothing(often: Graded, attack: Attack) -> None
 
 def test_batch_survives(often: Graded) -> None:
     judge_batch(often)
+
+
+def test_an_empty_tensor_agrees_with_nothing() -> None:
+    cells = (
+        Cell("student", "import torch\ndef f(x): return torch.zeros(x)"),
+        Cell("test", "assert torch.allclose(f(0), torch.tensor(2.0))"),
+        Cell("test", "assert ((f((0, 1)) - torch.ones(2)).abs() < 1e-6).all()"),
+        Cell("test", "assert np.allclose(f((0, 1)), [1.0, 1.0])"),
+        Cell("test", "assert torch.equal(f((0, 2)), torch.zeros(0, 2)) and f((0, 2)).sum() == 0"),
+    )
+    plain = "import numpy as np\fimport torch"
+    results = grade_task(Task(cells, plain, ("f",), {}, Profile(("numpy", "torch"), True)))
+    close_parents()
+    assert [result["passed"] for result in results[1:]] == [False, False, False, True], results
 
 
 @pytest.mark.attacks

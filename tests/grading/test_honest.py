@@ -220,6 +220,118 @@ GOOD = {
     ),
     "recursion": ("def f(n): return n if n < 2 else f(n - 1) + f(n - 2)", "assert f(10) == 55"),
     "many-calls": ("def f(x): return x + 1", "for i in range(500):\n    assert f(i) == i + 1"),
+    "replaced-function": (
+        "def g(x): return x + 1\ndef f(x): return 2 * g(x)",
+        "kept = g\ndel g\ntry:\n    f(1)\nexcept NameError:\n    pass\nelse:\n    assert False\n"
+        "finally:\n    g = kept\nassert f(1) == 4\nfrom unittest.mock import patch\n"
+        "with patch('__main__.g', return_value=10) as fake:\n    assert f(1) == 20\n"
+        "fake.assert_called_once_with(1)\nassert f(1) == 4",
+    ),
+    "keyboard": (
+        "def f(): return int(input('Age? ')) + int(input())",
+        "import io, sys\nfrom unittest.mock import patch\n"
+        "with patch('builtins.input', side_effect=['1', '2']) as fake:\n    assert f() == 3\n"
+        "assert fake.call_count == 2\nsys.stdin = io.StringIO('3\\n4\\n')\nassert f() == 7",
+    ),
+    "stdout": (
+        "def f(x): print('got', x)",
+        "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as out:\n    f(3)\n"
+        "assert out.getvalue() == 'got 3\\n'\nfrom unittest.mock import patch\n"
+        "with patch('builtins.print') as fake:\n    f(4)\nfake.assert_called_once_with('got', 4)",
+    ),
+    "unittest": (
+        "def f(x):\n    if x < 0: raise ValueError('neg')\n    return 2 * x",
+        "import unittest\nclass T(unittest.TestCase):\n"
+        "    def test_value(self): self.assertEqual(f(2), 4)\n"
+        "    def test_error(self): self.assertRaisesRegex(ValueError, 'neg', f, -1)\n"
+        "run = unittest.main(argv=[''], exit=False)\n"
+        "assert run.result.wasSuccessful() and run.result.testsRun == 2",
+    ),
+    "source": (
+        "import functools\n@functools.cache\ndef f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\n"
+        "class C:\n    def go(self):\n        return 1",
+        "import ast, inspect\ntree = ast.parse(inspect.getsource(f))\n"
+        "assert sum(getattr(n, 'id', '') == 'f' for n in ast.walk(tree)) == 2\n"
+        "assert inspect.getsource(C.go).strip().startswith('def go')",
+    ),
+    "reflection": (
+        "def f(x: int, y: str = 'a') -> float: return 1.0\ndef g(): yield 1",
+        "import inspect\nassert inspect.isfunction(f) and inspect.isgeneratorfunction(g)\n"
+        "assert f.__annotations__ == {'x': int, 'y': str, 'return': float}\n"
+        "assert f.__defaults__ == ('a',) and f.__code__.co_argcount == 2\n"
+        "assert inspect.signature(f).parameters['y'].default == 'a'",
+    ),
+    "instances": (
+        "class A:\n    kind = 'a'\n    def __init__(self, x): self.x = x\n    def get(self): return self.x\n"
+        "    def __repr__(self): return f'A({self.x})'\n    def __hash__(self): return hash(self.x)\n"
+        "    def __eq__(self, o): return self.x == o.x\n    def __neg__(self): return A(-self.x)\n"
+        "class B(A):\n    @property\n    def double(self): return 2 * self.x\n"
+        "class L(list):\n    def total(self): return sum(self)",
+        "import inspect\nb = B(3)\nassert isinstance(b, A) and not isinstance(A(1), B) and issubclass(B, A)\n"
+        "assert vars(b) == {'x': 3} and 'get' in dir(b) and type(b).__name__ == 'B'\n"
+        "assert repr(b) == 'A(3)' and f'{b}' == 'A(3)' and str([b]) == '[A(3)]'\n"
+        "assert len({A(1), A(1)}) == 1 and -A(2) == A(-2) and A in B.__mro__\n"
+        "assert inspect.isclass(B) and isinstance(B.double, property) and L([1, 2]).total() == 3",
+    ),
+    "attributes-changed-by-the-test": (
+        "import numpy as np\nclass C:\n    def __init__(self): self.items, self.grid = [], np.zeros(2)\n"
+        "    def total(self): return sum(self.items) + self.grid.sum()",
+        "c = C()\nc.items.append(3)\nc.items.append(4)\nc.grid[1] = 5\nassert c.total() == 12",
+    ),
+    "own-exceptions": (
+        "class Bank(Exception): pass\nclass Short(Bank):\n    def __init__(self, need):\n"
+        "        super().__init__(f'need {need}')\n        self.need = need\n"
+        "def f(x):\n    if x > 3: raise Short(x - 3)\ndef g(call):\n    try: call()\n"
+        "    except Bank: return 'bank'\ndef h(): raise ValueError('code', 3)",
+        "try:\n    f(5)\nexcept Bank as e:\n    assert e.need == 2 and str(e) == 'need 2'\n"
+        "    assert isinstance(e, Short)\nelse:\n    assert False\nassert issubclass(Short, Bank)\n"
+        "def fails(): raise Bank('x')\nassert g(fails) == 'bank'\n"
+        "try:\n    h()\nexcept ValueError as e:\n    assert e.args == ('code', 3)",
+    ),
+    "exit": (
+        "import sys\ndef f(): sys.exit(3)",
+        "try:\n    f()\nexcept SystemExit as e:\n    assert e.code == 3\nelse:\n    assert False",
+    ),
+    "leaves-with": (
+        "from contextlib import contextmanager\nlog = []\n@contextmanager\ndef f():\n    log.append('in')\n"
+        "    try: yield 5\n    finally: log.append('out')",
+        "try:\n    with f() as v:\n        assert v == 5\n        raise KeyError('k')\n"
+        "except KeyError:\n    pass\nassert log == ['in', 'out']",
+    ),
+    "values-of-the-library": (
+        "from collections import Counter, defaultdict, deque\nfrom datetime import timedelta\n"
+        "from decimal import Decimal\ndef f(w): return Counter(w)\ndef g(d): return d + timedelta(days=1)\n"
+        "def h(x): return Decimal(x) * 2\ndef k(x): return deque(x, maxlen=2)\ndef p(x): return x / 'a'",
+        "from collections import deque\nfrom datetime import date\nfrom decimal import Decimal\n"
+        "from pathlib import Path\nassert f('aab').most_common(1) == [('a', 2)] and f('a')['z'] == 0\n"
+        "assert g(date(2024, 2, 28)) == date(2024, 2, 29) and h('1.1') == Decimal('2.2')\n"
+        "assert k([1, 2, 3]) == deque([2, 3]) and p(Path('/x')) == Path('/x/a')",
+    ),
+    "types-and-iterators": (
+        "def f(xs, kind): return [kind(x) for x in xs]\ndef g(x, kind): return isinstance(x, kind)\n"
+        "def h(n, dtype): return np.zeros(n, dtype)",
+        "assert f('12', int) == [1, 2] and f((x for x in '3'), float) == [3.0]\n"
+        "assert f({'a': 1}.items(), list) == [['a', 1]] and g(1, int) and not g('a', (int, float))\n"
+        "assert h(2, np.float32).dtype == np.float32",
+    ),
+    "figures": (
+        "import matplotlib.pyplot as plt\ndef f(y):\n    plt.plot(y, color='red')\n    plt.title('T')\n"
+        "def g(ax): ax.set_xlabel('x')\ndef h(): return plt.figure(figsize=(3, 2))",
+        "import matplotlib.figure\nimport matplotlib.pyplot as plt\nf([1, 2])\nax = plt.gca()\n"
+        "assert ax.get_title() == 'T' and list(ax.lines[0].get_ydata()) == [1, 2]\n"
+        "fig, new = plt.subplots()\ng(new)\nassert new.get_xlabel() == 'x'\n"
+        "assert isinstance(h(), matplotlib.figure.Figure)",
+    ),
+    "warnings": (
+        "import warnings\ndef f(): warnings.warn('old', DeprecationWarning)",
+        "import warnings\nwith warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n    f()\n"
+        "assert len(caught) == 1 and issubclass(caught[0].category, DeprecationWarning)",
+    ),
+    "names-as-text": (
+        "count = 0\ndef f():\n    global count\n    count += 1",
+        "f()\nf()\nassert eval('count') == 2 and 'count' in globals() and 'f' in dir()",
+    ),
     "large-array": (
         "def f(x): return x * 2",
         "x = np.ones((1000, 1000))\nassert np.allclose(f(x), 2)",
@@ -238,6 +350,33 @@ def test_good_answer_passes(name: str) -> None:
 
 
 BAD = {
+    "unittest": (
+        "def f(x): return x",
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(2), 4)\n"
+        "assert unittest.main(argv=[''], exit=False).result.wasSuccessful()",
+        "AssertionError",
+    ),
+    "rows-are-one": (
+        "def f(n): return [[0] * n] * n",
+        "m = f(2)\nm[0][0] = 1\nassert m == [[1, 0], [0, 0]]",
+        "AssertionError",
+    ),
+    "warns": (
+        "import numpy as np\ndef f(x): return np.log(x)",
+        "import warnings\nwith warnings.catch_warnings():\n    warnings.simplefilter('error')\n"
+        "    f(np.zeros(1))",
+        "RuntimeWarning",
+    ),
+    "hides-an-error": (
+        "class C:\n    def __enter__(self): return 1\n    def __exit__(self, *a): return True",
+        "with C() as c:\n    assert c == 2",
+        "TypeError",
+    ),
+    "named-as-feedback": (
+        "class CheckFailed(AssertionError): is_feedback = True\ndef f(): raise CheckFailed('x')",
+        "f()",
+        "StudentError",
+    ),
     "wrong": ("def f(x): return x", "assert f(2) == 4", "AssertionError"),
     "missing": ("g = 1", "assert f(2) == 4", "NameError"),
     "numpy-message": (
@@ -268,6 +407,51 @@ def test_wrong_answer_fails(name: str) -> None:
     result = verdict(answer, test)
     assert not result["passed"]
     assert result["error"]["name"] == error, result["error"]
+
+
+def test_instances_of_the_courses_own_classes_cross() -> None:
+    classes = (
+        "from collections import namedtuple\nfrom dataclasses import dataclass\nfrom enum import Enum\n"
+        "P = namedtuple('P', 'x y')\nclass Color(Enum):\n    RED = 1\n@dataclass\nclass Mark:\n"
+        "    name: str\n    points: list\nclass Node:\n    def __init__(self, v, next=None):\n"
+        "        self.v, self.next = v, next\n    def size(self): return 1"
+    )
+    answers = (
+        "def push(node, v): return Node(v, node)\n"
+        "def total(node): return node.v + total(node.next) if node else 0\n"
+        "def best(marks): return max(marks, key=lambda m: sum(m.points))\n"
+        "def mid(a, b): return P(a.x + b.x, a.y)\ndef area(shape): return 2 * shape.area()\n"
+        "def other(c): return Color.RED if c is Color.RED else None"
+    )
+    test = (
+        "n = push(Node(2), 1)\nassert isinstance(n, Node) and n.next.v == 2 and total(n) == 3\n"
+        "a, b = Mark('a', [1]), Mark('b', [5])\nassert best([a, b]) == b\n"
+        "assert isinstance(mid(P(1, 2), P(3, 4)), P) and other(Color.RED) is Color.RED\n"
+        "class Square:\n    def area(self): return 9\nassert area(Square()) == 18"
+    )
+    results = run(Cell("locked", classes), student(answers), check(test))
+    assert results[-1]["passed"], results[-1]["error"]
+    forged = (
+        answers + "\nreal = push\ndef push(n, v):\n    x = real(n, v)\n    x.{} = 1\n    return x"
+    )
+    for word in ("__init__", "size"):
+        results = run(Cell("locked", classes), student(forged.format(word)), check(test))
+        assert not results[-1]["passed"]
+
+
+def test_a_helper_of_the_test_may_call_the_submission() -> None:
+    results = run(
+        Cell("locked", "def twice_ok(x):\n    assert f(x) == 2 * x"),
+        student("def f(x): return 2 * x"),
+        check("def all_ok(xs):\n    for x in xs: twice_ok(x)\nall_ok([1])"),
+        check("all_ok([2, 3])"),
+    )
+    assert [result["passed"] for result in results[2:]] == [True, True], results
+
+
+def test_the_instructor_is_told_that_arguments_are_copies() -> None:
+    result = verdict("def f(xs): xs.sort()", "xs = [2, 1]\nf(xs)\nassert xs == [1, 2]")
+    assert not result["passed"] and "call_and_return_arguments" in result["detail"]
 
 
 def test_value_of_the_submission_is_no_partial_credit() -> None:
@@ -586,3 +770,24 @@ def test_a_crowd_steps_back() -> None:
         "print('nice', os.getpriority(os.PRIO_PROCESS, 0))\nstop.set()"
     )
     assert "nice 19" in str(run(student(source))[0]["outputs"])
+
+
+def test_an_empty_answer_is_what_it_is() -> None:
+    answers = student(
+        "import numpy as np\nfrom collections import deque\n"
+        "def f(x): return []\ndef g(x): return np.zeros((0, 3))\ndef p(x): return [], np.zeros(0)\n"
+        "def d(x): return deque()\ndef r(x): return range(0)\n"
+        "class Stack:\n    def __init__(self): self.items = []\n"
+        "    def total(self): return sum(self.items)"
+    )
+    results = run(
+        answers,
+        check("assert f(1) == [] and np.allclose(f(1), []) and f(1) + [1] == [1]"),
+        check("assert g(1).shape == (0, 3) and np.allclose(g(1), np.zeros((0, 3)))"),
+        check("assert (g(1) @ np.ones((3, 2)) + np.ones(2)).shape == (0, 2) and (g(1) >= 0).all()"),
+        check("a, b = p(1)\nassert a == [] and b.sum() == 0 and len(np.append(b, 1.0)) == 1"),
+        check("assert d(1) is not None and len(d(1)) == 0 and r(1) == range(0)"),
+        check("s = Stack()\ns.items.append(3)\nassert s.total() == 3"),
+        check("x = Stack().items\nx.append(2.0)\nassert (x - np.array([2.0]) == 0).all()"),
+    )
+    assert [r["passed"] for r in results[1:]] == [True] * 7, results

@@ -16,6 +16,7 @@ import types
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import PosixPath
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -35,8 +36,10 @@ _VERDICTS = frozenset(
     """.split()  # noqa: SIM905 - one word per method reads better than a quoted list
 )
 _NOTHING = "the submitted code's answer is empty: there is nothing to compare"
+_COMPARING_TORCH = frozenset({"sub", "subtract", "rsub", "eq", "ne", "isclose", "allclose"})
 _COMPARING = frozenset({np.subtract, np.equal, np.not_equal})
-_TORCH_MODULE = "torch.nn.modules.module.Module"
+_LIBRARIES = ("torch.", "matplotlib.")
+_MAX_WATCHED = 20_000
 _KEEPS_LENGTHS = frozenset(
     {"get", "item", "next", "operator", "names", "signature", "seed", "patch", "belongs", "dir"}
 )
@@ -46,8 +49,8 @@ _ANSWERS = _RUNS_CODE | {"names"}
 _OPEN_DUNDERS = frozenset(
     """
     __abstractmethods__ __annotations__ __bases__ __closure__ __code__ __dataclass_fields__
-    __defaults__ __dict__ __init__ __kwdefaults__ __members__ __module__ __mro__ __name__ __next__
-    __qualname__ __slots__ __wrapped__
+    __defaults__ __delitem__ __dict__ __flags__ __init__ __kwdefaults__ __members__ __module__
+    __mro__ __name__ __next__ __qualname__ __slots__ __wrapped__
     """.split()  # noqa: SIM905 - as above
 )
 # So that `isinstance` says of a proxy what it would say there.
@@ -120,6 +123,8 @@ class Session:
         self._copies: list[list[Any]] = []
         self._lengths: dict[int, int] = {}
         self._seeds: dict[str, Callable[[], Any]] = {}
+        self.classes: dict[str, type] = {}
+        self._watched: list[list[Any]] = []
         self.before_code: Callable[[], None] | None = None
         self.own_stdout: Any = None
 
@@ -137,6 +142,7 @@ class Session:
         self._callbacks = []
         self._callback_calls = 0
         self._copies = []
+        self._watched = []
 
     def agree(self, number: int, length: int) -> None:
         """Hold an object to its length: a test that counts first and compares then relies on it.
@@ -164,6 +170,23 @@ class Session:
                 changes.append([number, entry[2]])
         if changes:
             self.request("assign", changes)
+
+    def watch(self, value: Any, owner: Remote | None, name: str) -> None:
+        """Note the copy of an attribute: what the test puts into it, the attribute gets, too.
+
+        Without an owner it is a variable.
+        """
+        kept = isinstance(value, list | dict | set | np.ndarray)
+        if kept and len(self._watched) < MAX_COPIES and (image := _image(value)) is not None:
+            self._watched.append([value, image, owner, name])
+
+    def write_back(self) -> None:
+        """Carry over what the test has made of the containers that it looked at."""
+        for entry in self._watched:
+            value, before, owner, name = entry
+            if (now := _image(value)) != before:
+                entry[1] = now
+                self.request("refill", owner, name, value)
 
     def differentiate(self, number: int, gradient: Any) -> Any:
         """Go backward through the submitted code, and give copies of parameters their gradients."""
@@ -216,6 +239,8 @@ class Session:
             self.request("seed", states)
         if self._copies and op in _RUNS_CODE:
             self._write_back()
+        if self._watched and op in _RUNS_CODE:
+            self.write_back()
         if self.before_code is not None and op in _RUNS_CODE:
             self.before_code()
         encoder = _Encoder(self._keep)
@@ -303,19 +328,23 @@ class Session:
             raise wire.ProtocolError("not an exception")
         names, text = described.get("types"), str(described.get("text"))[:2000]
         self.trace = str(described.get("trace"))[:4000]
+        arguments: Any = described.get("args")
+        if type(arguments) is not list or any(type(v) not in _SIMPLE for v in arguments):
+            arguments = [text]
         error: BaseException | None = self._own_exception(described.get("own"), text)
         for name in names if type(names) is list and error is None else []:
             if name == "SystemExit":
-                error = SystemExit(text)
+                error = SystemExit(*arguments)
                 break
             kind = getattr(builtins, name, None) if type(name) is str else None
             if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:
                 if issubclass(kind, StopIteration | StopAsyncIteration):
                     # In the test it would end a loop early, and silently. Python itself turns it
                     # into this where it leaves a generator; `next` has a way of its own.
-                    kind, text = RuntimeError, f"the submitted code raised {name} {text}".strip()
+                    kind = RuntimeError
+                    arguments = [f"the submitted code raised {name} {text}".strip()]
                 try:
-                    error = kind(text)
+                    error = kind(*arguments)
                     break
                 except TypeError:
                     continue
@@ -331,11 +360,14 @@ class Session:
         if type(nodes) is not list or len(nodes) != 2:
             return None
         kind, remote = _Decoder([], self, []).decode(["list", nodes])
-        if not isinstance(remote, Remote) or not is_own_error(kind):
+        if not isinstance(remote, Remote) or not isinstance(kind, type):
             return None
-        error: BaseException = kind.__new__(kind, text)
-        error.remote = remote  # type: ignore[attr-defined]
-        return error
+        if not issubclass(kind, OwnError) and kind not in self.classes.values():
+            return None
+        error = kind.__new__(kind, text)
+        if isinstance(error, OwnError):
+            error.remote = remote
+        return error if isinstance(error, BaseException) else None
 
     def is_students(self, error: BaseException) -> bool:
         """Whether `error` came from the submitted code in this cell."""
@@ -356,7 +388,7 @@ class Session:
             raise wire.ProtocolError("not a call")
         if any(type(key) is not str for key in kwargs):
             raise wire.ProtocolError("not a call")
-        encoder = wire.Encoder(self._keep)
+        encoder: wire.Encoder = _Encoder(self._keep)
         answer: dict[str, Any]
         try:
             answer = {"value": encoder.encode(self._callbacks[number](*args, **kwargs))}
@@ -378,9 +410,13 @@ class Session:
             return self._keep(value.kind)
         if is_own_error(type(value)) and value.remote is not None:
             return self._keep(value.remote)
+        if isinstance(value, Iterator) and not callable(value) and not hasattr(value, "read"):
+            self._callbacks.append(value.__next__)
+            return ["iterator", len(self._callbacks) - 1]
         if callable(value):
             self._callbacks.append(value)
-            return ["callback", len(self._callbacks) - 1]
+            name, text = getattr(value, "__name__", ""), getattr(value, "__doc__", None)
+            return ["callback", len(self._callbacks) - 1, str(name)[:80], str(text or "")[:2000]]
         name = type(value).__name__
         raise TypeError(f"a {name} of the test cannot be passed to the submitted code")
 
@@ -411,6 +447,24 @@ class _Encoder(wire.Encoder):
         super().__init__(fallback)
         self.leaves: list[Any] = []
 
+    def encode(self, value: Any, depth: int = 0) -> wire.Node:
+        if type(value) is _PathThere:
+            value = PosixPath(str(value))
+        return super().encode(value, depth)
+
+    def _methods(self, value: Any) -> dict[str, Any] | None:
+        kind = type(value)
+        if getattr(kind, "__module__", "") != "__main__" or is_own_error(kind):
+            return None
+        if not hasattr(value, "__dict__") or isinstance(value, Remote | BaseException):
+            return None
+        names = {name for base in kind.__mro__[:-1] for name in vars(base)}
+        return {
+            name: getattr(value, name)
+            for name in sorted(names - _NOT_LENT)
+            if type(getattr(kind, name, None)) is types.FunctionType
+        }
+
     def _tensor(self, torch: Any, value: Any) -> wire.Node:
         node = super()._tensor(torch, value)
         if node[0] == "tensor" and value.requires_grad:
@@ -427,6 +481,9 @@ class _Decoder(wire.Decoder):
     def __init__(self, buffers: list[bytes], session: Session, leaves: list[Any]) -> None:
         super().__init__(buffers, self._resolve_here)
         self._session, self._leaves = session, leaves
+
+    def _class_of(self, name: str) -> Any:
+        return self._session.classes.get(name)
 
     def _resolve_here(self, node: list[Any]) -> Any:
         if node[0] != "graph":
@@ -465,7 +522,7 @@ class _Nothing:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         plain = [_unmarked(part) for part in inputs]
-        if ufunc in _COMPARING and any(np.size(part) for part in plain):
+        if ufunc in _COMPARING and len({bool(np.size(part)) for part in plain}) > 1:
             # a ValueError would be wrapped by NumPy's own tests
             raise AssertionError(_NOTHING)
         return _marked(getattr(ufunc, method)(*plain, **options))
@@ -491,7 +548,29 @@ def _marked(value: Any) -> Any:
         return _nothing(base)(value)
     if base is range and not value:
         return _EmptyRange()
+    torch = sys.modules.get("torch")
+    if torch is not None and base is torch.Tensor and not value.numel():
+        return value.as_subclass(_empty_tensor(torch))
     return value
+
+
+@functools.cache
+def _empty_tensor(torch: Any) -> Any:
+    """The same for torch, which finds it equal to any number, too."""
+
+    class Tensor(torch.Tensor):  # type: ignore[misc, unused-ignore]
+        @classmethod
+        def __torch_function__(
+            cls, function: Any, types: Any, args: Any = (), named: Any = None
+        ) -> Any:
+            with torch._C.DisableTorchFunctionSubclass():
+                sizes = {bool(getattr(part, "numel", lambda: 1)()) for part in args[:2]}
+                if function.__name__.strip("_") in _COMPARING_TORCH and len(sizes) > 1:
+                    raise AssertionError(_NOTHING)
+                result = function(*args, **(named or {}))
+            return _marked(result)
+
+    return Tensor
 
 
 def _nothing(base: type) -> Any:
@@ -506,11 +585,19 @@ def _unmarked(value: Any) -> Any:
     return [_unmarked(part) for part in cast(list[Any], value)]
 
 
+class _PathThere(PosixPath):
+    """A path of the submission's: to open it here would show what lies on this side."""
+
+    def __fspath__(self) -> str:
+        raise TypeError("the file is in the submission's process: let the submitted code read it")
+
+
 class _AnswerDecoder(_Decoder):
     """For what the test asked for, which it may compare next."""
 
     def _decode(self, node: Any, depth: int) -> Any:
-        return _marked(super()._decode(node, depth))
+        value = super()._decode(node, depth)
+        return _PathThere(value) if type(value) is PosixPath else _marked(value)
 
 
 @functools.cache
@@ -557,6 +644,23 @@ def kind_of(value: Any) -> str:
     return _inside(value)[2] if isinstance(value, Remote) else ""
 
 
+def _image(value: Any) -> Any:
+    """What a small container holds, for a comparison; ``None`` if it is large or odd."""
+    if isinstance(value, np.ndarray):
+        return (value.shape, value.tobytes()) if value.nbytes <= _MAX_WATCHED else None
+    encoder = wire.Encoder(_refuse)
+    try:
+        return encoder.encode(value) if len(value) <= _MAX_WATCHED // 20 else None
+    except (wire.NotSendableError, TypeError, ValueError):
+        return None
+
+
+def _refuse(value: Any) -> Any:
+    if isinstance(value, Remote):
+        return ["remote", _inside(value)[1]]
+    raise wire.NotSendableError
+
+
 @functools.lru_cache(512)
 def _remote_type(name: str) -> type[Remote]:
     """A class of proxies that is called as the type of what they stand for."""
@@ -566,14 +670,26 @@ def _remote_type(name: str) -> type[Remote]:
 def _stand_in(proxy: Remote) -> Any:
     """Return a real exception class for one of the submission's, else the proxy itself."""
     _, _, kind, _, name, bases = _inside(proxy)
+    known = _inside(proxy)[0].classes.get(name)
+    if kind == "class" and known is not None and issubclass(known, Exception):
+        return known  # the course's own, which the submission has, too
     for base in bases if kind == "class" else ():
         found = getattr(builtins, base.removeprefix("builtins."), None)
         if base.startswith("builtins.") and isinstance(found, type):
+            if issubclass(found, StopIteration | StopAsyncIteration):
+                return proxy  # raised in the test, it would end a loop there; see `_exception`
             if issubclass(found, Exception):
                 name = name if name.isidentifier() else "StudentError"
-                return type(name, (OwnError, found), {"kind": proxy, "__init__": _start})
+                parents = [part for part in _parents(proxy) if is_own_error(part)]
+                base_kinds = (*parents, found) if parents else (OwnError, found)
+                return type(name, base_kinds, {"kind": proxy, "__init__": _start})
             return proxy
     return proxy
+
+
+def _parents(proxy: Remote) -> tuple[Any, ...]:
+    found = _ask(proxy, "get", "__bases__")
+    return found if type(found) is tuple else ()
 
 
 def _start(self: Any, *arguments: Any, **named: Any) -> None:
@@ -691,6 +807,8 @@ class Remote:
         value = _ask(self, "get", name)
         if name in _VERDICTS and isinstance(value, Remote):
             return _Verdict(value, name)
+        if not name.startswith("__"):
+            _inside(self)[0].watch(value, self, name)
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -824,6 +942,12 @@ class Remote:
     __or__ = __ror__ = _operator("or_")
     __xor__ = __rxor__ = _operator("xor")
 
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        raise TypeError(
+            f"the submitted class {_inside(self)[4]} stays in the other process: a test cannot "
+            "derive a class from it"
+        )
+
     # NumPy would otherwise hand operators and functions over to the object.
     __array_ufunc__ = None
 
@@ -848,6 +972,11 @@ class _Verdict:
 _truth = _conversion("bool", bool)
 _text = _conversion("repr", str)
 _NAMES = frozenset({"__name__", "__qualname__"})
+_SIMPLE = (bool, int, float, str, type(None))
+# What an instance of its own class does in the other process without this side's method.
+_NOT_LENT = frozenset(
+    {"__init__", "__new__", "__getattribute__", "__getattr__", "__setattr__", "__reduce_ex__"}
+)
 _FILTERS = warnings.filters
 _FILTER_COUNT = len(_FILTERS)
 
@@ -857,8 +986,12 @@ def _class_of(proxy: Remote) -> Any:
     kind, bases = _inside(proxy)[2], _inside(proxy)[5]
     if kind == "class":
         return type
-    if _TORCH_MODULE in bases and "torch" in sys.modules:
-        return sys.modules["torch"].nn.Module
+    for base in bases:
+        module, _, name = base.rpartition(".")
+        if base.startswith(_LIBRARIES) and isinstance(
+            found := getattr(sys.modules.get(module), name, None), type
+        ):
+            return found
     for base in bases:
         if base in _LANGUAGE_TYPES:
             return _LANGUAGE_TYPES[base]
@@ -871,6 +1004,6 @@ def _signature(rows: Any) -> inspect.Signature:
         if type(row) is not list or len(row) != 3 or type(row[0]) is not str:
             raise wire.ProtocolError("not a signature")
         kind = inspect._ParameterKind(row[1])
-        default = None if row[2] else inspect.Parameter.empty
+        default = row[2][0] if type(row[2]) is list and row[2] else inspect.Parameter.empty
         parameters.append(inspect.Parameter(row[0], kind, default=default))
     return inspect.Signature(parameters)

@@ -174,7 +174,8 @@ def drop_capabilities() -> None:
 
 # System calls that no exercise needs: (x86_64, aarch64), None where an architecture has none.
 # memfd_create, vmsplice and System V shared memory are here because their memory belongs to no
-# process, and inotify because it watches what others do with the files of the system.
+# process, inotify because it watches what others do with the files of the system, and statmount
+# because it names the folders of this machine.
 _DENIED: dict[str, tuple[int | None, int | None]] = {
     "acct": (163, 89),
     "add_key": (248, 217),
@@ -202,6 +203,8 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "kcmp": (312, 272),
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
+    "listmount": (458, 458),
+    "modify_ldt": (154, None),
     "keyctl": (250, 219),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
@@ -229,6 +232,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "setns": (308, 268),
     "settimeofday": (164, 170),
     "shmget": (29, 194),
+    "statmount": (457, 457),
     "swapoff": (168, 225),
     "swapon": (167, 224),
     "syslog": (103, 116),
@@ -260,6 +264,7 @@ _ARCHITECTURES = {
     },
 }
 _CLONE3 = 435
+_FIRST_UNKNOWN = 467  # on every architecture; what later kernels add is not there
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _AF_UNIX = 1
@@ -304,6 +309,8 @@ def filter_program(machine: str) -> bytes:
         (load, 0, 0, 0),
         (at_least, 0, 1, 0x40000000),  # the x32 numbers would go round every line below
         (give, 0, 0, kill),
+        (at_least, 0, 1, _FIRST_UNKNOWN),
+        (give, 0, 0, deny(_ENOSYS)),
     ]
 
     def argument(call: int, index: int, test: Iterable[tuple[int, int, int, int]]) -> None:

@@ -17,7 +17,9 @@ import socket
 import sys
 import traceback
 import types
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import PosixPath
 from typing import Any
 
 from . import wire
@@ -175,12 +177,33 @@ def _reseed() -> None:
 class _Callback:
     """A function that lives on the trusted side."""
 
-    def __init__(self, runner: _Runner, number: int) -> None:
+    def __init__(self, runner: _Runner, number: int, name: str = "", text: str = "") -> None:
         self._runner, self._number = runner, number
-        self.__name__ = self.__qualname__ = "function"
+        self.__name__ = self.__qualname__ = name or "function"
+        self.__doc__ = text or None
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the test's function can only be called here; it has no {name!r}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._runner.call_back(self._number, args, kwargs)
+
+
+def _items(following: _Callback) -> Iterator[Any]:
+    """What an iterator of the test's gives."""
+    while True:
+        try:
+            item = following()
+        except StopIteration:
+            return
+        yield item
+
+
+def _lent(method: Any) -> Any:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(*args, **kwargs)
+
+    return call
 
 
 class _Encoder(wire.Encoder):
@@ -188,7 +211,16 @@ class _Encoder(wire.Encoder):
 
     def __init__(self, runner: _Runner, leaves: list[Any]) -> None:
         super().__init__(runner.keep)
-        self._graphs, self._leaves = runner.graphs, leaves
+        self._runner, self._graphs, self._leaves = runner, runner.graphs, leaves
+
+    def _value(self, kind: type, value: Any, depth: int) -> wire.Node:
+        if kind is PosixPath and os.path.lexists(value):
+            return self._fallback(value)  # what lies there can be read here only
+        return super()._value(kind, value, depth)
+
+    def _methods(self, value: Any) -> dict[str, Any] | None:
+        known = self._runner.is_instructors(type(value)) and hasattr(value, "__dict__")
+        return {} if known and not isinstance(value, BaseException) else None
 
     def _tensor(self, torch: Any, value: Any) -> wire.Node:
         node = super()._tensor(torch, value)
@@ -210,6 +242,17 @@ class _Decoder(wire.Decoder):
         super().__init__(buffers, resolve)
         self.leaves: list[Any] = []
 
+    def _class_of(self, name: str) -> Any:
+        found = _shell.user_ns.get(name)
+        return found if isinstance(found, type) else type(name, (), {})
+
+    def _lend(self, made: Any, methods: Any) -> None:
+        kind = type(made)
+        if kind.__module__ == "__main__":
+            return  # it has methods of its own
+        for name, method in methods.items():
+            setattr(kind, name, _lent(method))
+
     def _tensor(self, name: Any, listed: Any, index: Any, gradient: Any) -> Any:
         tensor = super()._tensor(name, listed, index, gradient)
         if tensor.requires_grad:
@@ -217,9 +260,18 @@ class _Decoder(wire.Decoder):
         return tensor
 
 
+class _Stays:
+    """Wraps a result that is to stay here although it could be copied."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class _Runner:
     def __init__(self, connection: wire.Connection) -> None:
         self._connection = connection
+        self._replaced: dict[str, Any] = {}
+        self._classes: frozenset[str] = frozenset()
         self.graphs: list[tuple[Any, list[Any]]] = []
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
@@ -236,13 +288,22 @@ class _Runner:
         reply: dict[str, Any]
         decoder = _Decoder(buffers, self._resolve)
         encoder: wire.Encoder = _Encoder(self, decoder.leaves)
+        warned: list[Any] = []
         try:
             arguments = decoder.decode(header["arguments"])
             operation = getattr(self, "do_" + header["op"])
-            reply = {"value": encoder.encode(operation(*arguments))}
+            with _noted(warned) if "warnings" in header else contextlib.nullcontext():
+                value = operation(*arguments)
+            reply = {"value": encoder.encode(value)}
         except BaseException as error:
             encoder = wire.Encoder(self.keep)
             reply = {"error": _describe(error)}
+            if isinstance(error, Exception) and type(error).__module__ == "__main__":
+                reply["error"]["own"] = [self.keep(type(error)), self.keep(error)]
+        reply["warnings"] = [
+            [[base.__name__ for base in item.category.__mro__], str(item.message)[:2000]]
+            for item in warned[:100]
+        ]
         reply["outputs"] = _record.taken()
         try:
             self._connection.send(reply, encoder.buffers)
@@ -250,20 +311,24 @@ class _Runner:
             self._connection.send({"error": _describe(error), "outputs": []})
 
     def call_back(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        encoder = wire.Encoder(self.keep)
+        encoder = _Encoder(self, [])
         node = encoder.encode((args, kwargs))
         self._connection.send({"callback": number, "arguments": node}, encoder.buffers)
         header, buffers = self._connection.receive()
         while "op" in header:  # the test's function itself calls the submitted code
             self._answer(header, buffers)
             header, buffers = self._connection.receive()
+        if type(header.get("raise")) is list:
+            own = self._resolve(header["raise"])
+            raise own.__new__(own)
         if "raise" in header:
             kind = getattr(__import__("builtins"), str(header["raise"]), RuntimeError)
             raise kind(header.get("text", ""))
-        return wire.Decoder(buffers, self._resolve).decode(header["value"])
+        return _Decoder(buffers, self._resolve).decode(header["value"])
 
     def keep(self, value: Any) -> list[Any]:
         """Give a number to something that stays here, and say what it is."""
+        value = value.value if type(value) is _Stays else value
         number = self._numbers.get(id(value))
         if number is None:
             number = len(self._objects)
@@ -276,7 +341,8 @@ class _Runner:
         else:
             kind = "function" if callable(value) and hasattr(value, "__name__") else "instance"
         name = getattr(value, "__name__", "")
-        bases = [f"{base.__module__}.{base.__qualname__}" for base in type(value).__mro__]
+        lineage = value.__mro__ if kind == "class" else type(value).__mro__
+        bases = [f"{base.__module__}.{base.__qualname__}" for base in lineage]
         return [
             "remote",
             number,
@@ -291,7 +357,9 @@ class _Runner:
         if node[0] == "remote":
             return self._objects[node[1]]
         if node[0] == "callback":
-            return _Callback(self, node[1])
+            return _Callback(self, *node[1:])
+        if node[0] == "iterator":
+            return _items(_Callback(self, node[1]))
         raise wire.ProtocolError("unknown value")
 
     def do_run(self, source: str) -> None:
@@ -313,12 +381,70 @@ class _Runner:
         return {name: namespace[name] for name in names if name in namespace}
 
     def do_call(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return target(*args, **kwargs)
+        value = target(*args, **kwargs)
+        own = isinstance(target, type) and target.__module__ == "__main__"
+        if own and type(value) is target and not hasattr(value, "_fields"):
+            return _Stays(value)  # even where it is a kind of list: its methods are the point
+        return value
 
     def do_call_back_arguments(
         self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         return target(*args, **kwargs), args, kwargs
+
+    def do_patch(self, changes: dict[str, list[Any]]) -> None:
+        """Replace what the test has replaced, and put back what it no longer replaces."""
+        namespace = _shell.user_ns
+        for name, before in self._replaced.items():
+            _bind(namespace, name, before)
+        self._replaced = {name: [namespace[name]] if name in namespace else [] for name in changes}
+        for name, after in changes.items():
+            _bind(namespace, name, after)
+
+    def do_classes(self, names: list[str]) -> None:
+        """Note which classes the test has, too."""
+        self._classes = frozenset(names)
+
+    def is_instructors(self, kind: type) -> bool:
+        name = kind.__name__
+        return name in self._classes and _shell.user_ns.get(name) is kind
+
+    def do_refill(self, target: Any, name: str, value: Any) -> None:
+        """Give a container of the submission's the content that the test has given its copy."""
+        there = _shell.user_ns.get(name) if target is None else getattr(target, name)
+        if isinstance(there, list):
+            there[:] = value
+        elif isinstance(there, dict | set):
+            there.clear()
+            there.update(value)
+        elif getattr(there, "shape", None) == getattr(value, "shape", ()):
+            there[...] = value
+
+    def do_pyplot(self, name: str) -> Any:
+        import matplotlib.pyplot as plt
+
+        return getattr(plt, name)
+
+    def do_belongs(self, target: Any, question: str, value: Any) -> bool:
+        return (isinstance if question == "isinstance" else issubclass)(value, target)
+
+    def do_dir(self, target: Any) -> list[str]:
+        return dir(target)
+
+    def do_leave(self, target: Any, name: str | None) -> bool:
+        if name is None:
+            return bool(type(target).__exit__(target, None, None, None))
+        kind = getattr(__import__("builtins"), name, RuntimeError)
+        error = kind.__new__(kind)
+        try:
+            return bool(type(target).__exit__(target, kind, error, None))
+        except BaseException as other:
+            if other is error:
+                return False
+            raise
+
+    def do_delete_item(self, target: Any, key: Any) -> None:
+        del target[key]
 
     def do_seed(self, states: dict[str, Any]) -> None:
         import random
@@ -376,7 +502,9 @@ class _Runner:
 
     def do_signature(self, target: Any) -> list[list[Any]]:
         parameters = inspect.signature(target).parameters.values()
-        return [[p.name, int(p.kind), p.default is not p.empty] for p in parameters]
+        return [
+            [p.name, int(p.kind), [] if p.default is p.empty else [p.default]] for p in parameters
+        ]
 
     def do_source(self, target: Any) -> str:
         return inspect.getsource(target)
@@ -395,6 +523,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "complex": complex,
     "deepcopy": copy.deepcopy,
     "float": float,
+    "hash": hash,
     "index": operator.index,
     "int": int,
     "iter": iter,
@@ -404,6 +533,24 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _bind(namespace: dict[str, Any], name: str, value: list[Any]) -> None:
+    if value:
+        namespace[name] = value[0]
+    else:
+        namespace.pop(name, None)
+
+
+@contextlib.contextmanager
+def _noted(warned: list[Any]) -> Iterator[None]:
+    """Collect every warning, as the test has a filter of its own for them."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            warned += found or []
+
+
 def _describe(error: BaseException) -> dict[str, Any]:
     """The types, the text and the student's own lines of an exception; each may be hostile."""
     described: dict[str, Any] = {"types": ["Exception"], "text": "", "trace": ""}
@@ -411,6 +558,12 @@ def _describe(error: BaseException) -> dict[str, Any]:
         described["types"] = [base.__name__[:80] for base in type(error).__mro__][:12]
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         described["text"] = str(text)[:2000]
+        arguments = error.args
+        if isinstance(error, OSError) and error.errno is not None:
+            arguments = (error.errno, error.strerror, error.filename)
+        described["args"] = [v[:2000] if type(v) is str else v for v in arguments[:20]]
+        if not all(type(v) in (bool, int, float, str, type(None)) for v in described["args"]):
+            del described["args"]
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__, limit=200)

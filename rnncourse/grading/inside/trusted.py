@@ -21,7 +21,7 @@ import socket
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -236,10 +236,12 @@ class _Grading:
                 tree = ast.parse(_without_magics(source), _TEST_FILE)
                 self._give_back(tree)
                 session.own_stdout = buffer
+                self._share_classes(session)
                 session.before_code = lambda: self._replace(session)
                 for number, statement in enumerate(tree.body):
                     last = number == len(tree.body) - 1
                     self._borrow(statement, session)
+                    self._replace_pyplot()
                     value = self._statement(statement, evaluate=last)
                     if last:
                         score, shown = self._value(statement, value)
@@ -337,7 +339,7 @@ class _Grading:
         if not lines and hidden:
             is_hidden = True
         full = f"{name}: {text}"
-        own_words = _is_feedback(error)
+        own_words = _is_feedback(error) and not session.is_students(error)
         if isinstance(error, SessionEnded | CellTimeout) or (is_hidden and own_words):
             shown = text
         elif is_hidden:
@@ -348,12 +350,30 @@ class _Grading:
         else:
             shown = text
         kind = error.kind if isinstance(error, SessionEnded) else "failed"
+        full += self._notes(source, error)
         where = "" if is_hidden or line is None else f"line {line}: {code}"
         trace = "" if is_hidden else session.trace if session.is_students(error) else ""
         return _failure(kind, name, shown, trace=trace, where=where) | {
             "outputs": printed,
             "detail": f"line {line}: {code}\n{full}\n{session.trace}".strip(),
         }
+
+    def _notes(self, source: str, error: BaseException) -> str:
+        """Remind the instructor of what a test here cannot see."""
+        if not isinstance(error, AssertionError | OSError):
+            return ""
+        for node in ast.walk(ast.parse(_without_magics(source))):
+            call = node.value if isinstance(node, ast.Expr) else None
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+                passed = {part.id for part in call.args if isinstance(part, ast.Name)}
+                if call.func.id in self._borrowed and passed & self._bound:
+                    return (
+                        f"\nnote: {call.func.id}() got copies of its arguments; what it made of "
+                        "them is in the result of call_and_return_arguments()"
+                    )
+        if isinstance(error, OSError):
+            return "\nnote: the test and the submitted code have no files in common"
+        return ""
 
     def _give_back(self, tree: ast.Module) -> None:
         """Forget what the cell before has fetched from the submission."""
@@ -371,7 +391,8 @@ class _Grading:
         """
         used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
         texts = (node.value for node in ast.walk(statement) if isinstance(node, ast.Constant))
-        used |= {text for text in texts if isinstance(text, str)} & self._answers
+        # also as text, as in `mock.patch("__main__.f")`
+        used |= {text.split(".")[-1] for text in texts if isinstance(text, str)} & self._answers
         if used & {"dir", "globals", "locals", "vars"}:
             used |= self._answers
         with _captured():
@@ -399,6 +420,7 @@ class _Grading:
                 continue  # a test never computes with the submission's idea of a module
             self._namespace[name] = found[name]
             self._borrowed[name] = found[name]
+            session.watch(found[name], None, name)
 
     def _replace(self, session: Session) -> None:
         """Let the submitted code see which of its functions, or of Python's, the test replaced."""
@@ -418,12 +440,46 @@ class _Grading:
             self._replaced = replaced
             session.request("patch", replaced)
 
+    def _share_classes(self, session: Session) -> None:
+        """Let instances of the course's own classes cross by value."""
+        found = {
+            name: value
+            for name, value in self._namespace.items()
+            if isinstance(value, type)
+            and not isinstance(value, Remote)
+            and value.__module__ == "__main__"
+        }
+        if found.keys() != session.classes.keys():
+            session.request("classes", sorted(found))
+        session.classes = found
+
+    def _replace_pyplot(self) -> None:
+        """Give the test the figures of the submission, which are in the other process."""
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        for name, value in list(self._namespace.items()) if pyplot is not None else ():
+            if value is pyplot:
+                self._namespace[name] = _Figures(self._student)
+
     def _put_back(self, session: Session) -> None:
         session.own_stdout = session.before_code = None
-        if self._replaced and session.ended is None:
-            self._replaced = {}
-            with contextlib.suppress(SessionEnded):
-                session.request("patch", {})
+        if session.ended is None:
+            with contextlib.suppress(SessionEnded, Exception):
+                session.write_back()
+                if self._replaced:
+                    session.request("patch", {})
+        self._replaced = {}
+
+
+class _Figures:
+    """What a test's `plt` is: Matplotlib's, but in the submission's process."""
+
+    def __init__(self, session: Callable[[], Session]) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._session().request("pyplot", name)
 
 
 class _Definitions:

@@ -10,12 +10,19 @@ Nodes are JSON scalars, or a list whose first item names the kind::
     ["int", "hex digits"]             an integer beyond 64 bits
     ["list", [...]]  ["tuple", [...]]  ["set", [...]]  ["dict", [[key, value], ...]]
     ["array", dtype, shape, buffer]   a numeric array; ["scalar", dtype, buffer] a NumPy scalar
+    ["same", n]                       the n-th list, dict or set of the message once more
+    ["type", name]                    a built-in or NumPy type
+    ["value", name, parts]            a date, a decimal number, a Counter, ...
+    ["instance", class, attributes, methods]  of a class that the instructor gave to both sides
+    ["member", class, name]           of an enumeration that the instructor gave to both sides
     ["remote", ...]  ["callback", n]  things that stay where they are, left to the two runners
     ["graph", ...]                    a tensor whose gradients lead back into the other process
 """
 
 from __future__ import annotations
 
+import builtins
+import datetime
 import json
 import keyword
 import re
@@ -23,8 +30,12 @@ import socket
 import struct
 import sys
 import time
-from collections import namedtuple
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from pathlib import PosixPath, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -32,7 +43,7 @@ import numpy as np
 MAX_HEADER = 8 << 20
 MAX_BUFFERS = 64 << 20
 MAX_NODES = 200_000
-MAX_DEPTH = 40
+MAX_DEPTH = 100
 MAX_DIMENSIONS = 32
 MAX_BUFFER_COUNT = 20_000
 MAX_INTEGER_DIGITS = 20_000
@@ -55,6 +66,80 @@ _TORCH_DTYPES = {
     "complex64": "complex64",
     "complex128": "complex128",
 }
+
+# Types that mean the same on both sides; the trusted side never gets another one.
+_TYPES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        *(bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset),
+        *(range, slice, object, type(None)),
+        *(
+            value
+            for value in vars(builtins).values()
+            if isinstance(value, type) and issubclass(value, Exception)
+        ),
+    )
+} | {
+    f"numpy.{np.dtype(code).type.__name__}": np.dtype(code).type
+    for code in ("?", "b", "B", "h", "H", "i", "I", "l", "L", "e", "f", "d", "g", "F", "D", "G")
+}
+_VIEWS = frozenset({type({}.keys()), type({}.values()), type({}.items())})
+_TYPE_NAMES = {kind: name for name, kind in _TYPES.items()}
+
+
+def _decimal(text: str) -> Decimal:
+    value = Decimal(text)
+    if len(text) > MAX_INTEGER_DIGITS or abs(value.adjusted()) > MAX_INTEGER_DIGITS:
+        raise ProtocolError("the number is too large")
+    return value
+
+
+def _defaultdict(factory: type | None, items: dict[Any, Any]) -> defaultdict[Any, Any]:
+    return defaultdict(factory, items)
+
+
+def _deque(items: list[Any], longest: int | None) -> deque[Any]:
+    return deque(items, longest)
+
+
+# What the standard library counts as a value: how to take it apart, and from which types of parts
+# it is put together.
+_VALUES: dict[str, tuple[type, Callable[[Any], tuple[Any, ...]], Callable[..., Any], Any]] = {
+    "date": (datetime.date, lambda v: (v.year, v.month, v.day), datetime.date, (int,) * 3),
+    "datetime": (
+        datetime.datetime,
+        lambda v: (v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond),
+        datetime.datetime,
+        (int,) * 7,
+    ),
+    "time": (
+        datetime.time,
+        lambda v: (v.hour, v.minute, v.second, v.microsecond),
+        datetime.time,
+        (int,) * 4,
+    ),
+    "timedelta": (
+        datetime.timedelta,
+        lambda v: (v.days, v.seconds, v.microseconds),
+        datetime.timedelta,
+        (int,) * 3,
+    ),
+    "Decimal": (Decimal, lambda v: (str(v),), _decimal, (str,)),
+    "Fraction": (Fraction, lambda v: (v.numerator, v.denominator), Fraction, (int, int)),
+    "PosixPath": (PosixPath, lambda v: (str(v),), PosixPath, (str,)),
+    "PurePosixPath": (PurePosixPath, lambda v: (str(v),), PurePosixPath, (str,)),
+    "Counter": (Counter, lambda v: (dict(v),), Counter, (dict,)),
+    "OrderedDict": (OrderedDict, lambda v: (dict(v),), OrderedDict, (dict,)),
+    "defaultdict": (
+        defaultdict,
+        lambda v: (v.default_factory, dict(v)),
+        _defaultdict,
+        ((type, type(None)), dict),
+    ),
+    "deque": (deque, lambda v: (list(v), v.maxlen), _deque, (list, (int, type(None)))),
+    "bytearray": (bytearray, lambda v: (bytes(v),), bytearray, (bytes,)),
+}
+_VALUE_NAMES = {kind: name for name, (kind, *_) in _VALUES.items()}
 
 Node = Any
 Fallback = Callable[[Any], Node]
@@ -87,6 +172,8 @@ class Encoder:
         self._fallback = fallback
         self._nodes = 0
         self._bytes = 0
+        self._seen: dict[int, int] = {}
+        self._alive: list[Any] = []
 
     def _buffer(self, data: bytes) -> int:
         self._bytes += len(data)
@@ -126,6 +213,8 @@ class Encoder:
         if isinstance(value, complex):
             plain = complex.__add__(value, 0j)
             return ["complex", plain.real, plain.imag]
+        if kind in _VALUE_NAMES and not getattr(value, "tzinfo", None):
+            return self._value(kind, value, depth)
         if isinstance(value, bytes | bytearray):
             return ["bytes", self._buffer(bytes(value))]
         if isinstance(value, tuple):
@@ -135,6 +224,11 @@ class Encoder:
             if words and len(words) == len(items) and all(isinstance(w, str) for w in words):
                 return ["namedtuple", str(kind.__name__).lstrip("_") or "T", words, items]
             return ["tuple", items]
+        if isinstance(value, list | dict | set):
+            if id(value) in self._seen:
+                return ["same", self._seen[id(value)]]
+            self._seen[id(value)] = len(self._seen)
+            self._alive.append(value)  # else another one could get its id
         if isinstance(value, list):
             return ["list", [self.encode(item, depth + 1) for item in list.__iter__(value)]]
         if isinstance(value, dict):
@@ -148,17 +242,40 @@ class Encoder:
         if isinstance(value, frozenset):
             members = [self.encode(item, depth + 1) for item in frozenset.__iter__(value)]
             return ["frozenset", members]
+        if kind in _VIEWS:
+            return ["list", [self.encode(item, depth + 1) for item in value]]
         if kind is slice or kind is range:
             parts = (value.start, value.stop, value.step)
             return [kind.__name__, [self.encode(part, depth + 1) for part in parts]]
         if value is Ellipsis:
             return ["ellipsis"]
+        if kind is type and value in _TYPE_NAMES:
+            return ["type", _TYPE_NAMES[value]]
         if (torch := _torch()) is not None:
             if isinstance(value, torch.Tensor):
                 return self._tensor(torch, value)
             if isinstance(value, torch.dtype):
                 return ["torch_dtype", str(value).removeprefix("torch.")]
+        if (methods := self._methods(value)) is not None:
+            if isinstance(value, Enum):
+                return ["member", kind.__name__, value.name]
+            if id(value) in self._seen:
+                return ["same", self._seen[id(value)]]
+            self._seen[id(value)] = len(self._seen)
+            self._alive.append(value)
+            state = self.encode(dict(vars(value)), depth + 1)
+            return ["instance", kind.__name__, state, self.encode(methods, depth + 1)]
         return self._fallback(value)
+
+    def _methods(self, value: Any) -> dict[str, Any] | None:
+        """For an instance that crosses by value: methods that the other side may lack."""
+        return None
+
+    def _value(self, kind: type, value: Any, depth: int) -> Node:
+        parts = _VALUES[_VALUE_NAMES[kind]][1](value)
+        if kind is defaultdict and parts[0] not in _TYPE_NAMES and parts[0] is not None:
+            parts = (None, parts[1])
+        return ["value", _VALUE_NAMES[kind], [self.encode(part, depth + 1) for part in parts]]
 
     @staticmethod
     def _digits(number: int) -> str:
@@ -173,6 +290,8 @@ class Encoder:
             return ["generator", type(bits).__name__, self.encode(dict(bits.state), depth + 1)]
         if isinstance(value, np.dtype):
             return ["dtype", value.str] if _NUMERIC.fullmatch(value.str) else self._fallback(value)
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            return self._fallback(value)  # without its mask it would be another value
         plain = np.asarray(value).view(np.ndarray) if isinstance(value, np.ndarray) else value
         code = plain.dtype.str
         if isinstance(plain, np.generic):
@@ -222,6 +341,7 @@ class Decoder:
         self._buffers: list[bytes | None] = list(buffers)
         self._resolve = resolve
         self._nodes = 0
+        self._made: list[Any] = []
 
     def decode(self, node: Node) -> Any:
         """Return the value of `node`.
@@ -271,18 +391,33 @@ class Decoder:
         if type(node) is not list or not node or type(node[0]) is not str:
             raise ProtocolError("not a value")
         kind, rest, deeper = node[0], node[1:], depth + 1
-        if kind == "list":
-            return self._items(self._only(rest), deeper)
+        if kind in ("list", "dict", "set"):
+            return self._container(kind, rest, deeper)
+        if kind == "same":
+            number = self._only(rest)
+            if type(number) is not int or not 0 <= number < len(self._made):
+                raise ProtocolError("nothing was there before")
+            return self._made[number]
         if kind == "tuple":
             return tuple(self._items(self._only(rest), deeper))
-        if kind == "dict":
-            (pairs,) = self._exactly(rest, 1)
-            if type(pairs) is not list or any(type(p) is not list or len(p) != 2 for p in pairs):
-                raise ProtocolError("a list of pairs was expected")
-            return {self._decode(k, deeper): self._decode(v, deeper) for k, v in pairs}
-        if kind in ("set", "frozenset"):
-            members = self._items(self._only(rest), deeper)
-            return set(members) if kind == "set" else frozenset(members)
+        if kind == "frozenset":
+            return frozenset(self._items(self._only(rest), deeper))
+        if kind == "type":
+            if type(name := self._only(rest)) is not str or name not in _TYPES:
+                raise ProtocolError("not a type")
+            return _TYPES[name]
+        if kind == "member":
+            name, member = self._exactly(rest, 2)
+            known = self._class_of(name)
+            if not (isinstance(known, type) and issubclass(known, Enum)):
+                raise ProtocolError("not a member")
+            return known[member]
+        if kind == "instance":
+            name, state, methods = self._exactly(rest, 3)
+            return self._instance(name, state, methods, deeper)
+        if kind == "value":
+            name, items = self._exactly(rest, 2)
+            return self._value(name, items, deeper)
         if kind in ("array", "scalar"):
             return self._array(kind, rest)
         if kind == "texts":
@@ -323,6 +458,58 @@ class Decoder:
                 raise ProtocolError("not a torch dtype")
             return getattr(_torch(), name)
         return self._resolve(node)
+
+    def _container(self, kind: str, rest: list[Any], depth: int) -> Any:
+        """A list, dict or set, which later nodes may mean again: what is one object stays one."""
+        made: Any = {"list": list, "dict": dict, "set": set}[kind]()
+        self._made.append(made)
+        items = self._only(rest)
+        if kind == "list":
+            made.extend(self._items(items, depth))
+        elif kind == "set":
+            made.update(self._items(items, depth))
+        else:
+            if type(items) is not list or any(type(p) is not list or len(p) != 2 for p in items):
+                raise ProtocolError("a list of pairs was expected")
+            made.update((self._decode(k, depth), self._decode(v, depth)) for k, v in items)
+        return made
+
+    def _instance(self, name: Any, state: Any, methods: Any, depth: int) -> Any:
+        if type(name) is not str or (kind := self._class_of(name)) is None:
+            raise ProtocolError("not a class of the instructor's")
+        made = object.__new__(kind)
+        self._made.append(made)
+        attributes, more = self._decode(state, depth), self._decode(methods, depth)
+        for word, value in attributes.items():
+            if not _IDENTIFIER.fullmatch(word.lstrip("_")) or word.startswith("__"):
+                raise ProtocolError("not an attribute")
+            there = getattr(kind, word, None)
+            if callable(there) or hasattr(there, "__get__"):
+                raise ProtocolError("an attribute that would hide a method")
+            vars(made)[word] = value
+        self._lend(made, more)
+        return made
+
+    def _class_of(self, name: str) -> Any:
+        """Return the class that both sides have under this name, or ``None``."""
+        return None
+
+    def _lend(self, made: Any, methods: Any) -> None:
+        """Let an instance call the methods of the one that it is a copy of."""
+
+    def _tuple_class(self, name: str, fields: list[str]) -> Any:
+        known = self._class_of(name)
+        if known is not None and getattr(known, "_fields", None) == tuple(fields):
+            return known
+        return namedtuple(name, fields)
+
+    def _value(self, name: Any, items: Any, depth: int) -> Any:
+        if type(name) is not str or name not in _VALUES:
+            raise ProtocolError("not a value")
+        parts, kinds = self._items(items, depth), _VALUES[name][3]
+        if len(parts) != len(kinds) or not all(map(isinstance, parts, kinds)):
+            raise ProtocolError(f"not a {name}")
+        return _VALUES[name][2](*parts)
 
     @staticmethod
     def _exactly(parts: list[Any], count: int) -> list[Any]:
@@ -389,8 +576,7 @@ class Decoder:
         values = self._items(items, depth)
         if len(values) != len(fields):
             raise ProtocolError("not a named tuple")
-        kind: Any = namedtuple(name, fields)  # type: ignore[misc]
-        return kind(*map(self._member, fields, values))
+        return self._tuple_class(name, fields)(*map(self._member, fields, values))
 
     def _member(self, name: str, value: Any) -> Any:
         """Return what a named tuple's field holds; a subclass may replace it."""
