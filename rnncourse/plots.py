@@ -156,7 +156,8 @@ def _with_width(label: re.Match[str]) -> str:
         weight=look.get("font-weight", "normal"),
         size=float(look["font-size"].removesuffix("px")),
     )
-    width, _, _ = text_to_path.get_text_width_height_descent(html.unescape(text), font, False)
+    shown = " ".join(html.unescape(text).split())  # as a browser shows it
+    width, _, _ = text_to_path.get_text_width_height_descent(shown, font, False)
     fit = f'textLength="{width:.2f}" lengthAdjust="spacingAndGlyphs"'
     return f'<text style="{style}"{place} {fit}>{text}'
 

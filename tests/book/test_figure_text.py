@@ -1,5 +1,7 @@
 """What a figure prints survives the shortening of its SVG, and fits in any typeface."""
 
+import re
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -21,6 +23,18 @@ def test_labels_keep_their_decimals_and_coordinates_lose_them():
     assert "Adam 0.001, limit 2.7183" in markup
     coordinates = markup.split(' d="M ', 1)[1].split('"', 1)[0].replace("L", " ").split()
     assert all(len(number.partition(".")[2]) <= 2 for number in coordinates if number != "z")
+
+
+def test_spaces_that_a_browser_drops_stretch_no_label():
+    use_style()
+    widths = []
+    for label in ("200", "  200 "):
+        fig, ax = plt.subplots()
+        ax.text(0.5, 0.5, label)
+        markup = figure_svg(fig, "An empty frame with a number in its middle.")
+        plt.close(fig)
+        widths.append(re.findall(r'textLength="([\d.]+)"[^>]*> *200', markup))
+    assert widths[0] == widths[1] != []
 
 
 def test_a_label_in_a_face_of_its_own_warns_nobody(caplog):
