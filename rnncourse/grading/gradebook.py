@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .notebooks import SourceCell, SourceNotebook, defined_names
+from .notebooks import SourceCell, SourceNotebook, defined_names, imports_of
 
 UNGRADED_PREFIX = "Not graded automatically: "
 _PATIENCE_S = 60.0
@@ -150,7 +150,9 @@ def _instructors_cells(
             if not marked:
                 plain.append("".join(cell.get("source", "")))
             elif data.get("solution"):
-                defined |= defined_names("".join(cell.get("source", "")))
+                source = "".join(cell.get("source", ""))
+                defined |= defined_names(source)
+                plain.append(imports_of(source))
         return "\f".join(plain), order, tuple(sorted(defined))
     return "import numpy as np", [], ()
 

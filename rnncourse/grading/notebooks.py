@@ -169,6 +169,26 @@ def defined_names(source: str) -> set[str]:
     return names
 
 
+def imports_of(source: str) -> str:
+    """Return the imports at the top level of code, on which tests may count, too.
+
+    Examples
+    --------
+    >>> imports_of("import math\\ndef f(x):\\n    return math.sqrt(x)")
+    'import math'
+    """
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return ""
+    return "\n".join(
+        ast.unparse(statement)
+        for statement in tree.body
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+        and getattr(statement, "module", "") != "__future__"
+    )
+
+
 def hidden_spans(source: str) -> tuple[tuple[int, int], ...]:
     """First and last lines of the hidden regions of a test cell.
 

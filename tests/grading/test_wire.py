@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,14 @@ scalars = (
     | st.binary(max_size=50)
     | st.builds(slice, st.none() | st.integers(-9, 9), st.integers(-9, 9))
     | st.just(...)
+    | st.dates()
+    | st.datetimes()
+    | st.timedeltas()
+    | st.fractions()
+    | st.decimals(allow_nan=False)
+    | st.sampled_from([int, ValueError, np.float32])
+    | st.lists(st.integers()).map(deque)
+    | st.text(max_size=5).map(Counter)
 )
 values = st.recursive(
     scalars,
@@ -90,7 +99,7 @@ def test_arrays_arrive_unchanged(array: np.ndarray[Any, Any]) -> None:
 KINDS = [
     *("list", "tuple", "dict", "set", "frozenset", "array", "scalar", "texts", "int", "complex"),
     *("bytes", "slice", "range", "ellipsis", "namedtuple", "dtype", "generator", "tensor"),
-    *("torch_dtype", "remote", "callback", "pickle"),
+    *("torch_dtype", "remote", "callback", "pickle", "same", "type", "value"),
 ]
 json_values = st.recursive(
     st.none()
@@ -98,7 +107,9 @@ json_values = st.recursive(
     | st.integers(-(2**70), 2**70)
     | st.floats()
     | st.text(max_size=8)
-    | st.sampled_from(["<f8", "|b1", "|O8", "|V4", "<M8[s]", "<U3", "PCG64", "MT19937", *KINDS]),
+    | st.sampled_from(
+        ["<f8", "|b1", "|O8", "|V4", "<M8[s]", "<U3", "Decimal", "date", "PCG64", "MT19937", *KINDS]
+    ),
     lambda inner: (
         st.lists(inner, max_size=5)
         | st.tuples(st.sampled_from(KINDS), inner, inner).map(list)
@@ -191,3 +202,16 @@ def test_deadline_holds_against_a_dripping_sender() -> None:
         Connection(ours).receive(started + 0.3)
     assert time.monotonic() - started < 3
     ours.close()
+
+
+def test_what_is_one_object_stays_one() -> None:
+    row = [0, 0]
+    grid = there_and_back([row, row, {"k": row}])
+    grid[0][0] = 1
+    assert grid == [[1, 0], [1, 0], {"k": [1, 0]}]
+
+
+def test_a_masked_array_is_not_sent_without_its_mask() -> None:
+    assert type(there_and_back(np.ma.array([1.0, 2.0]))) is np.ndarray
+    with pytest.raises(NotSendableError):
+        there_and_back(np.ma.array([1.0, 2.0], mask=[True, False]))

@@ -35,6 +35,7 @@ _VERDICTS = frozenset(
     symmetric_difference union
     """.split()  # noqa: SIM905 - one word per method reads better than a quoted list
 )
+_SUBMITTED = "came from the submission"
 _NOTHING = "the submitted code's answer is empty: there is nothing to compare"
 _COMPARING_TORCH = frozenset({"sub", "subtract", "rsub", "eq", "ne", "isclose", "allclose"})
 _COMPARING = frozenset({np.subtract, np.equal, np.not_equal})
@@ -112,7 +113,6 @@ class Session:
         self.deadline: float | None = None
         self.ended: SessionEnded | None = None
         self.outputs: list[list[Any]] = []
-        self.raised: set[int] = set()
         self.trace = ""
         self._connection = wire.Connection(sock)
         self._cell_s = cell_s
@@ -136,7 +136,6 @@ class Session:
         """Forget the outputs and callbacks of the cell before."""
         self.deadline = deadline
         self.outputs = []
-        self.raised = set()
         self.trace = ""
         self._output_size = 0
         self._callbacks = []
@@ -351,8 +350,7 @@ class Session:
         if error is None:
             first = names[0] if type(names) is list and names else None
             error = StudentError(f"{first[:80]}: {text}" if type(first) is str else text)
-        self.raised.add(id(error))
-        self._last = error  # keeps the id in `raised` from being used again
+        vars(error)[_SUBMITTED] = True
         return error
 
     def _own_exception(self, nodes: Any, text: str) -> BaseException | None:
@@ -370,8 +368,9 @@ class Session:
         return error if isinstance(error, BaseException) else None
 
     def is_students(self, error: BaseException) -> bool:
-        """Whether `error` came from the submitted code in this cell."""
-        return isinstance(error, StudentError | OwnError | SessionEnded) or id(error) in self.raised
+        """Whether `error` came from the submitted code."""
+        theirs = StudentError | OwnError | SessionEnded
+        return isinstance(error, theirs) or _SUBMITTED in vars(error)
 
     def _serve_callback(self, reply: dict[str, Any], buffers: list[bytes]) -> None:
         number = reply.get("callback")
@@ -528,26 +527,26 @@ class _Nothing:
         return _marked(getattr(ufunc, method)(*plain, **options))
 
 
-class _EmptyRange(_Nothing, list[Any]):
-    """A range has no subclasses."""
+class _EmptyRow(_Nothing, list[Any]):
+    """For a range, which has no subclasses, and a bytearray, whose buffer NumPy takes."""
 
     __hash__ = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, range | _EmptyRange) and not other
+        return isinstance(other, range | bytes | bytearray | _EmptyRow) and not other
 
 
 def _marked(value: Any) -> Any:
     """Return the same value, and if nothing is in it, as a `_Nothing`."""
-    base = type(value)
+    base: Any = type(value)
     if base is np.ndarray:
         return value if value.size else value.view(_nothing(base))
     if isinstance(value, tuple) and all(isinstance(part, _Nothing) for part in value):
         return _nothing(base)(*value) if hasattr(value, "_fields") else _nothing(base)(value)
     if base in (list, deque) and all(isinstance(part, _Nothing) for part in value):
-        return _nothing(base)(value)
-    if base is range and not value:
-        return _EmptyRange()
+        return _nothing(base)(value, *([value.maxlen] if base is deque else []))
+    if base in (range, bytearray) and not value:
+        return _EmptyRow()
     torch = sys.modules.get("torch")
     if torch is not None and base is torch.Tensor and not value.numel():
         return value.as_subclass(_empty_tensor(torch))
@@ -573,7 +572,8 @@ def _empty_tensor(torch: Any) -> Any:
     return Tensor
 
 
-def _nothing(base: type) -> Any:
+@functools.lru_cache(64)
+def _nothing(base: Any) -> Any:
     return type(base.__name__, (_Nothing, base), {})
 
 

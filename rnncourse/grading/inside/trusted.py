@@ -325,6 +325,8 @@ class _Grading:
         name, text = _name_and_text(error)
         if isinstance(error, SessionEnded):
             name = "SubmissionEnded"
+        elif name in OWN_NAMES and session.is_students(error):
+            name = "StudentError"  # of a class that the course gave to both sides
         broken = self._definitions.broken
         if isinstance(error, NameError) and broken.keys() & {error.name, ANY_NAME}:
             reason = broken.get(str(error.name)) or broken[ANY_NAME]

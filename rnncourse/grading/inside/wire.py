@@ -486,7 +486,7 @@ class Decoder:
             there = getattr(kind, word, None)
             if callable(there) or hasattr(there, "__get__"):
                 raise ProtocolError("an attribute that would hide a method")
-            vars(made)[word] = value
+            vars(made)[word] = self._member(word, value)
         self._lend(made, more)
         return made
 
@@ -579,7 +579,7 @@ class Decoder:
         return self._tuple_class(name, fields)(*map(self._member, fields, values))
 
     def _member(self, name: str, value: Any) -> Any:
-        """Return what a named tuple's field holds; a subclass may replace it."""
+        """Return what a field or an attribute holds; a subclass may replace it."""
         return value
 
     def _generator(self, name: Any, node: Any, depth: int) -> np.random.Generator:
