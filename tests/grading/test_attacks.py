@@ -194,6 +194,21 @@ def test_an_empty_tensor_agrees_with_nothing() -> None:
     assert [result["passed"] for result in results[1:]] == [False, False, False, True], results
 
 
+def test_an_exception_of_the_courses_own_class_is_not_feedback() -> None:
+    own = "class CheckFailed(AssertionError):\n    is_feedback = True"
+    hidden = "### BEGIN HIDDEN TESTS\nassert f(31337) == 2\n### END HIDDEN TESTS"
+    cells = (
+        Cell("locked", own),
+        Cell("student", "def f(x): raise CheckFailed(f'Known mistake [a]: {x}')"),
+        Cell("test", "f(1)"),
+        Cell("test", hidden, ((1, 3),)),
+    )
+    results = grade_task(Task(cells, answers=("f",)))
+    close_parents()
+    assert [result["error"]["name"] for result in results[2:]] == ["StudentError"] * 2
+    assert "31337" not in str(results[3]["error"])
+
+
 @pytest.mark.attacks
 @pytest.mark.parametrize("attack", REST, ids=lambda attack: attack.name)
 def test_further_attack_earns_and_reaches_nothing(rest: Graded, attack: Attack) -> None:
