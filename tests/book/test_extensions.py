@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import course_finish
 import course_math
 import course_notebooks
 import pytest
+import tinycss2
 from py_mini_racer import JSEvalException
 
 PAGE = """---
@@ -238,3 +240,25 @@ def test_a_formula_can_be_pasted_without_the_courses_macros(tex: str, plain: str
     assert course_math.expanded(tex) == plain
     if "diagonal" not in tex:
         assert f">{tex}<" not in course_math.Renderer()(tex, True)
+
+
+def test_the_stylesheet_keeps_what_can_match() -> None:
+    names = course_finish.Names(
+        '<p class="here there" id="place"></p><script>add("inline")</script>',
+        'box.classList.add("made"); box.className = `bs-${kind}-auto`;',
+    )
+    kept = (
+        ".here{a:1}",
+        "#place .there:not(.gone){a:2}",
+        ".made>.inline{a:3}",
+        ".bs-tooltip-auto{a:4}",
+        "p[class*=gone]{a:5}",
+        "@font-face{a:6}",
+        '@media print{.here:before{content:"}"}}',
+    )
+    cut = (".gone{b:1}", ".here .gone,.gone>p{b:2}", "#gone{b:3}", "@media print{.gone{b:4}}")
+    rules = tinycss2.parse_stylesheet("".join(itertools.chain(*zip(kept, cut, strict=False))))
+    found = course_finish.unused_cut(rules, names)
+    assert found == "".join(kept[: len(cut)])
+    rules = tinycss2.parse_stylesheet("".join(kept) + ".gone,.here{c:1}")
+    assert course_finish.unused_cut(rules, names) == "".join(kept) + ".here{c:1}"

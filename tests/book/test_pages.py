@@ -121,6 +121,11 @@ def test_a_page_has_one_stylesheet_and_no_blocking_script(book: Book) -> None:
         assert not blocking, name
 
 
+def test_the_stylesheet_is_small(book: Book) -> None:
+    (sheet,) = (book.folder / "_static").glob("book-*.css")
+    assert sheet.stat().st_size < 200_000  # nothing can be read before it is there
+
+
 def test_only_the_search_page_loads_the_index_of_words(book: Book) -> None:
     loading = [
         name
