@@ -1,7 +1,8 @@
 """Show a submission in a browser in bounded time.
 
-Highlighting code and rendering Markdown take hours for some texts of a few thousand characters,
-and one such cell would keep the feedback from everybody. What takes too long is shown as it is.
+The time to highlight code or to render Markdown may grow with the square of its length: half a
+minute for 20,000 characters, hours for a megabyte, while the feedback of all others waits. What
+takes too long is shown as it is.
 """
 
 from __future__ import annotations
