@@ -35,11 +35,10 @@ def _bounded(render: Callable[[], str], source: str) -> str | None:
     """Return what `render` gives, or None where that takes too long."""
     global _slow
     _highlighter()
-    lines = source.split("\n")
-    if len(source) > LONGEST or max(map(len, lines)) > LONGEST_LINE:
+    if len(source) > LONGEST:
         return None
-    if threading.current_thread() is not threading.main_thread():
-        return render()
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        return render() if max(map(len, source.split("\n"))) <= LONGEST_LINE else None
     previous = signal.signal(signal.SIGALRM, _stop)
     signal.setitimer(signal.ITIMER_REAL, max(LEAST_S, PATIENCE_S / (1 + _slow)))
     try:

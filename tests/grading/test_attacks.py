@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,17 @@ def test_attack_earns_and_reaches_nothing(often: Graded, attack: Attack) -> None
 
 def test_batch_survives(often: Graded) -> None:
     judge_batch(often)
+
+
+def test_rendering_ends_soon_and_keeps_long_paragraphs() -> None:
+    from rnncourse.grading.rendering import highlight_code, markdown2html
+
+    assert "<em>long</em>" in markdown2html("a *long* paragraph on one line " * 200)
+    assert "<span" in highlight_code("def f(x):\n    return 2 * x")
+    started = time.monotonic()
+    for _ in range(5):
+        assert "<span" not in highlight_code("x = '%" + "0" * 90_000)
+    assert time.monotonic() - started < 30  # without an end, it would be an hour
 
 
 def test_an_empty_tensor_agrees_with_nothing() -> None:
