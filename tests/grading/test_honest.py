@@ -439,6 +439,21 @@ def test_instances_of_the_courses_own_classes_cross() -> None:
         assert not results[-1]["passed"]
 
 
+@pytest.mark.parametrize("kind", ["locked", "test"])
+def test_no_instance_of_a_class_that_judges_comes_from_the_submission(kind: str) -> None:
+    close = (
+        "class Close:\n    def __init__(self, v, tolerance=0.1): self.v, self.tolerance = v, tolerance\n"
+        "    def __eq__(self, other): return abs(self.v - other) < self.tolerance"
+    )
+    forger = student(f"{close}\ndef f(x): return Close(0, 1e9)")
+    results = run(Cell(kind, close), forger, check("assert f(2) == 4"))  # type: ignore[arg-type]
+    assert not results[-1]["passed"]
+    results = run(
+        Cell(kind, close), student("def f(x): return 4.05"), check("assert f(2) == Close(4)")
+    )  # type: ignore[arg-type]
+    assert results[-1]["passed"], results[-1]["error"]
+
+
 def test_a_helper_of_the_test_may_call_the_submission() -> None:
     results = run(
         Cell("locked", "def twice_ok(x):\n    assert f(x) == 2 * x"),
@@ -447,6 +462,15 @@ def test_a_helper_of_the_test_may_call_the_submission() -> None:
         check("all_ok([2, 3])"),
     )
     assert [result["passed"] for result in results[2:]] == [True, True], results
+
+
+def test_a_helper_may_use_what_an_ordinary_cell_imports() -> None:
+    results = run(
+        Cell("locked", "def close(a, b): return np.allclose(a, b)"),
+        student("import numpy as np\ndef f(x): return 2 * x"),
+        check("assert close(f(2), 4)"),
+    )
+    assert results[-1]["passed"], results[-1]["error"]
 
 
 def test_the_instructor_is_told_that_arguments_are_copies() -> None:

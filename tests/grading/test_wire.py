@@ -99,7 +99,7 @@ def test_arrays_arrive_unchanged(array: np.ndarray[Any, Any]) -> None:
 KINDS = [
     *("list", "tuple", "dict", "set", "frozenset", "array", "scalar", "texts", "int", "complex"),
     *("bytes", "slice", "range", "ellipsis", "namedtuple", "dtype", "generator", "tensor"),
-    *("torch_dtype", "remote", "callback", "pickle", "same", "type", "value"),
+    *("torch_dtype", "remote", "callback", "pickle", "same", "type", "value", "instance", "member"),
 ]
 json_values = st.recursive(
     st.none()

@@ -988,6 +988,8 @@ def _class_of(proxy: Remote) -> Any:
         return type
     for base in bases:
         module, _, name = base.rpartition(".")
+        if name in ("Tensor", "Parameter"):
+            break  # these cross by value: what stays there is something else
         if base.startswith(_LIBRARIES) and isinstance(
             found := getattr(sys.modules.get(module), name, None), type
         ):

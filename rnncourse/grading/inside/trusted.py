@@ -22,6 +22,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,13 @@ _BINDS = re.compile(
 )
 
 
+_HARMLESS = frozenset(
+    """
+    __annotations__ __dataclass_fields__ __dataclass_params__ __dict__ __doc__ __getnewargs__
+    __hash__ __init__ __match_args__ __module__ __new__ __orig_bases__ __post_init__ __qualname__
+    __repr__ __slots__ __str__ __weakref__
+    """.split()  # noqa: SIM905 - one word per method reads better than a quoted list
+)
 _REPLACEABLE = {"input": builtins.input, "print": builtins.print}
 _KEYBOARD = sys.stdin
 
@@ -397,9 +405,13 @@ class _Grading:
         used |= {text.split(".")[-1] for text in texts if isinstance(text, str)} & self._answers
         if used & {"dir", "globals", "locals", "vars"}:
             used |= self._answers
-        with _captured():
-            self._definitions.provide(used, self._namespace)
-        used = _reached(used, self._namespace) - self._borrowed.keys()
+        known = -1
+        while known != len(used):
+            known = len(used)
+            with _captured():
+                self._definitions.provide(used, self._namespace)
+            used = _reached(used, self._namespace)
+        used -= self._borrowed.keys()
         # What the test binds, as in an `except`, is its own even where it has not come to that.
         foreign = self._ours | self._bound | self._definitions.broken.keys()
         if ANY_NAME in foreign:
@@ -447,9 +459,11 @@ class _Grading:
         found = {
             name: value
             for name, value in self._namespace.items()
-            if isinstance(value, type)
+            if name not in self._ours
+            and isinstance(value, type)
             and not isinstance(value, Remote)
             and value.__module__ == "__main__"
+            and _judges_nothing(value)
         }
         if found.keys() != session.classes.keys():
             session.request("classes", sorted(found))
@@ -578,6 +592,20 @@ def _bound_names(statement: ast.stmt) -> set[str]:
             names.add(node.rest)
         waiting += ast.iter_child_nodes(node)
     return names
+
+
+def _judges_nothing(kind: type) -> bool:
+    """Whether an instance that the submission has filled cannot take part in a verdict.
+
+    A class with an ``__eq__`` of its own, such as one with a tolerance, could. What the standard
+    library generates for data classes only compares like with like.
+    """
+    if issubclass(kind, Enum | BaseException):
+        return True
+    own = {name for base in kind.__mro__ if base.__module__ == "__main__" for name in vars(base)}
+    special = {name for name in own if name.startswith("__") and name.endswith("__")} - _HARMLESS
+    codes = [getattr(getattr(kind, name, None), "__code__", None) for name in special]
+    return all(code is not None and code.co_filename == "<string>" for code in codes)
 
 
 def _reached(names: set[str], namespace: dict[str, Any]) -> set[str]:

@@ -484,8 +484,10 @@ class Decoder:
             if not _IDENTIFIER.fullmatch(word.lstrip("_")) or word.startswith("__"):
                 raise ProtocolError("not an attribute")
             there = getattr(kind, word, None)
-            if callable(there) or hasattr(there, "__get__"):
+            if callable(there):
                 raise ProtocolError("an attribute that would hide a method")
+            if hasattr(there, "__get__"):
+                continue  # such as a cached property, which is computed anew
             vars(made)[word] = self._member(word, value)
         self._lend(made, more)
         return made
