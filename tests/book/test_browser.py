@@ -141,6 +141,8 @@ def test_the_slider_moves_with_the_keyboard(page: Page) -> None:
     assert all(a != b for a, b in zip(before, after, strict=True))
     # The value is said as the slider's own and by the sentence below: not a third time.
     expect(page.locator("rnn-slider output")).to_have_attribute("aria-live", "off")
+    expect(slider).to_have_accessible_name("off-diagonal a")
+    assert float(str(slider.get_attribute("aria-valuetext"))) >= 0  # the name is not said again
     page.keyboard.press("Home")
     assert slider.input_value() == "0"
 
@@ -354,6 +356,12 @@ def test_labels_of_figures_can_be_read_on_a_phone(
         )
         assert sizes, name
         assert min(sizes) > 0.99, name  # a label of 9.6 points has at least as many pixels
+        smallest = page.evaluate(
+            """Math.min(...[...document.querySelectorAll("article svg.mpl text")]
+                 .filter((text) => text.getClientRects().length)
+                 .map((text) => parseFloat(getComputedStyle(text).fontSize)))"""
+        )
+        assert smallest >= 8, name
     context.close()
 
 

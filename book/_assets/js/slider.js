@@ -69,7 +69,7 @@ class RnnSlider extends HTMLElement {
         <text transform="translate(14 ${(TOP + H - BOTTOM) / 2}) rotate(-90)"
           text-anchor="middle">${escape(d.ylabel)}</text></svg>
       ${legend && `<p class="legend">${legend}</p>`}
-      <p class="controls"><label for="${id}">${escape(d.parameter)} = <output for="${id}" aria-live="off"></output></label>
+      <p class="controls"><label for="${id}">${escape(d.parameter)}</label> = <output for="${id}" aria-live="off"></output>
       <input id="${id}" type="range" min="0" max="${d.values.length - 1}" step="1" value="${d.start}"></p>
       <p class="note" aria-live="polite"></p>`;
     this.curves = [...this.querySelectorAll(".curve")];
@@ -88,7 +88,7 @@ class RnnSlider extends HTMLElement {
     this.curves.forEach((curve, i) => curve.setAttribute("d", this.path(d.curves[position][i])));
     const value = minus(+d.values[position].toPrecision(4));
     this.querySelector("output").textContent = value;
-    this.input.setAttribute("aria-valuetext", `${d.parameter} = ${value}`);
+    this.input.setAttribute("aria-valuetext", value);
     this.querySelector(".note").textContent = d.notes[position] ?? "";
   }
 }
