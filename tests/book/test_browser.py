@@ -361,7 +361,7 @@ def test_labels_of_figures_can_be_read_on_a_phone(
                  .filter((text) => text.getClientRects().length)
                  .map((text) => parseFloat(getComputedStyle(text).fontSize)))"""
         )
-        assert smallest >= 8, name
+        assert smallest >= 9, name
     context.close()
 
 
