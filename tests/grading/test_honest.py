@@ -209,6 +209,11 @@ GOOD = {
         "def f(x, axis=-1): return np.sum(x, axis=axis)",
         "assert np.allclose(f(np.ones((2, 3))), [3, 3])",
     ),
+    "no-arguments-to-return": (
+        "def f(*xs): return [len(xs)]",
+        "assert f.call_and_return_arguments() == ([0], (), {})\n"
+        "r, (a,), _ = f.call_and_return_arguments(np.zeros((0, 2)))\nassert a.shape == (0, 2)",
+    ),
     "empty-arrays": ("def f(x): return x[:0]", "assert f(np.ones((2, 3))).shape == (0, 3)"),
     "numpy-scalar": (
         "def f(x): return np.float64(x)",

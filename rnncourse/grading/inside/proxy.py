@@ -782,9 +782,9 @@ class Remote:
         if type(answer) is not tuple or len(answer) != 3:
             raise wire.ProtocolError("not a call's result")
         result, args_after, kwargs_after = answer
-        if type(args_after) is not tuple or type(kwargs_after) is not dict:
+        if not isinstance(args_after, tuple) or type(kwargs_after) is not dict:
             raise wire.ProtocolError("not a call's result")
-        return result, args_after, kwargs_after
+        return result, tuple(args_after), kwargs_after
 
     def __getattribute__(self, name: str) -> Any:
         if name == "__doc__":  # else this class's own
