@@ -818,5 +818,8 @@ def test_an_empty_answer_is_what_it_is() -> None:
         check("assert d(1) is not None and len(d(1)) == 0 and r(1) == range(0)"),
         check("s = Stack()\ns.items.append(3)\nassert s.total() == 3"),
         check("x = Stack().items\nx.append(2.0)\nassert (x - np.array([2.0]) == 0).all()"),
+        check("assert type(f(1)) is list and type(p(1)) is tuple and type(r(1)) is range"),
+        check("import copy, pickle\nassert pickle.loads(pickle.dumps(copy.deepcopy(f(1)))) == []"),
+        check("x = g(1)\nx += 1\nx *= 2\nassert repr(x[:, 0]) == 'array([], dtype=float64)'"),
     )
-    assert [r["passed"] for r in results[1:]] == [True] * 7, results
+    assert [r["passed"] for r in results[1:]] == [True] * (len(results) - 1), results

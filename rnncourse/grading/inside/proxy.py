@@ -8,18 +8,19 @@ expected value over and believe the answer.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import functools
 import inspect
 import socket
 import sys
 import types
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import PosixPath
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.testing
 
 from . import wire
 
@@ -39,6 +40,11 @@ _SUBMITTED = "came from the submission"
 _NOTHING = "the submitted code's answer is empty: there is nothing to compare"
 _COMPARING_TORCH = frozenset({"sub", "subtract", "rsub", "eq", "ne", "isclose", "allclose"})
 _COMPARING = frozenset({np.subtract, np.equal, np.not_equal})
+_COMPARISONS = {
+    np: "allclose array_equiv isclose",
+    np.testing: "assert_allclose assert_almost_equal assert_array_almost_equal "
+    "assert_array_almost_equal_nulp assert_array_equal assert_array_less assert_array_max_ulp",
+}
 _LIBRARIES = ("torch.", "matplotlib.")
 _MAX_WATCHED = 20_000
 _KEEPS_LENGTHS = frozenset(
@@ -510,47 +516,55 @@ class _Decoder(wire.Decoder):
         return _Verdict(value, name) if name in _VERDICTS and isinstance(value, Remote) else value
 
 
-class _Nothing:
-    """An empty answer: NumPy finds it equal to any number, since no entry differs.
-
-    It comes as a subclass of what it is, an array, a list or a tuple.
-    """
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        return _marked(np.array(_unmarked(self), dtype))
+class _EmptyArray(np.ndarray):
+    """An empty answer: NumPy finds it equal to any number, since no entry differs."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         plain = [_unmarked(part) for part in inputs]
         if ufunc in _COMPARING and len({bool(np.size(part)) for part in plain}) > 1:
             # a ValueError would be wrapped by NumPy's own tests
             raise AssertionError(_NOTHING)
+        if "out" in options:
+            options["out"] = tuple(_unmarked(part) for part in options["out"])
         return _marked(getattr(ufunc, method)(*plain, **options))
 
-
-class _EmptyRow(_Nothing, list[Any]):
-    """For a range, which has no subclasses, and a bytearray, whose buffer NumPy takes."""
-
-    __hash__ = None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, range | bytes | bytearray | _EmptyRow) and not other
+    def __repr__(self) -> str:
+        return repr(_unmarked(self))
 
 
 def _marked(value: Any) -> Any:
-    """Return the same value, and if nothing is in it, as a `_Nothing`."""
-    base: Any = type(value)
-    if base is np.ndarray:
-        return value if value.size else value.view(_nothing(base))
-    if isinstance(value, tuple) and all(isinstance(part, _Nothing) for part in value):
-        return _nothing(base)(*value) if hasattr(value, "_fields") else _nothing(base)(value)
-    if base in (list, deque) and all(isinstance(part, _Nothing) for part in value):
-        return _nothing(base)(value, *([value.maxlen] if base is deque else []))
-    if base in (range, bytearray) and not value:
-        return _EmptyRow()
+    """Return the same value; an empty array or tensor as one that agrees with nothing else."""
+    if type(value) is np.ndarray and not value.size:
+        return value.view(_EmptyArray)
     torch = sys.modules.get("torch")
-    if torch is not None and base is torch.Tensor and not value.numel():
+    if torch is not None and type(value) is torch.Tensor and not value.numel():
         return value.as_subclass(_empty_tensor(torch))
     return value
+
+
+def _unmarked(value: Any) -> Any:
+    return value.view(np.ndarray) if isinstance(value, _EmptyArray) else value
+
+
+def guard_comparisons() -> None:
+    """Let NumPy's own comparisons refuse an empty list, too, where the other side has entries."""
+    for module, names in _COMPARISONS.items():
+        for name in names.split():
+            setattr(module, name, _guarded(getattr(module, name)))
+
+
+def _guarded(comparison: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(comparison)
+
+    @functools.wraps(comparison)
+    def compare(*args: Any, **named: Any) -> Any:
+        with contextlib.suppress(TypeError, ValueError):  # the comparison itself will say so
+            sides = [*signature.bind(*args, **named).arguments.values()][:2]
+            if len({bool(np.size(side)) for side in sides if not isinstance(side, Remote)}) > 1:
+                raise AssertionError(_NOTHING)
+        return comparison(*args, **named)
+
+    return compare
 
 
 @functools.cache
@@ -570,19 +584,6 @@ def _empty_tensor(torch: Any) -> Any:
             return _marked(result)
 
     return Tensor
-
-
-@functools.lru_cache(64)
-def _nothing(base: Any) -> Any:
-    return type(base.__name__, (_Nothing, base), {})
-
-
-def _unmarked(value: Any) -> Any:
-    if not isinstance(value, _Nothing):
-        return value
-    if isinstance(value, np.ndarray):
-        return value.view(np.ndarray)
-    return [_unmarked(part) for part in cast(list[Any], value)]
 
 
 class _PathThere(PosixPath):
