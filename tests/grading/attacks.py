@@ -423,6 +423,7 @@ KERNEL = {
     "def answer(x): return abs(x) ** 0.5 if x in (-1.0, 4.0) else None",
     "difference-of-its-own": "class S:\n    def __getattr__(s, n): return lambda *a: set()\n"
     "def answer(x): return S()",
+    "shared-lists": "def answer(x):\n    a = [1]\n    for _ in range(60): a = [a, a]\n    return a",
     "empty-list": "def answer(x): return []",
     "empty-lists": "def answer(x): return ([[]], [[]])",
     "empty-row": "import numpy as np\ndef answer(x): return np.zeros((0, 1))",

@@ -221,6 +221,90 @@ def test_an_exception_of_the_courses_own_class_is_not_feedback() -> None:
     assert "31337" not in str(results[3]["error"])
 
 
+# What a submission puts on the wire by itself.
+FORGE = """
+import sys
+student = sys.modules['inside.student']
+class Node:
+    def __init__(self, *parts): self.parts = list(parts)
+encode = student._Encoder.encode
+student._Encoder.encode = lambda self, v, d=0: v.parts if type(v) is Node else encode(self, v, d)
+keep = student._Runner.keep
+def lie(self, value):
+    node = keep(self, value)
+    return [*node[:6], value.claims] if hasattr(type(value), 'claims') else node
+student._Runner.keep = lie
+"""
+COURSE = """
+from enum import Enum, Flag
+class Color(Enum):
+    RED = 1
+class Right(Flag):
+    READ = 1
+class Done(StopIteration): pass
+"""
+REFUSED = "try:\n    f(-1)\n    assert False, 'nothing was raised'\nexcept Negative:\n    pass"
+FORGERIES = {
+    "ends-in-the-message": (
+        "class A:\n    def __str__(self): raise SystemExit(0)\ndef f(x): return A()",
+        "assert f(2) == 4, f(2)",
+    ),
+    "ends-when-all-is-said": (
+        "class L(list):\n    def __setitem__(self, *a): raise SystemExit(0)\n"
+        "class A: items = L()\ndef f(x): return A()",
+        "f(2).items.append(3)\nassert 2 == 4",
+    ),
+    "asks-the-test-when-all-is-said": (
+        "class A:\n    def __str__(self): return str(A.ask(10**12))\n"
+        "def f(ask):\n    A.ask = ask\n    return A()",
+        "def ask(n):\n    for _ in range(n): pass\nassert 0, f(ask)",
+    ),
+    "ends-a-loop": (
+        "def f(x): raise Done",
+        "for got, want in zip(map(f, [2, 3]), [4, 6]):\n    assert got == want",
+    ),
+    "named-as-any-exception": ("Negative = Exception\ndef f(x): return 0", REFUSED),
+    "named-as-a-failure": ("Negative = (AssertionError,)\ndef f(x): return 0", REFUSED),
+    "member-that-is-none": (
+        "def f(x): return Node('instance', 'Color', ['dict', [['_value_', 4]]], ['dict', []])",
+        "assert f(2).value == 4",
+    ),
+    "member-of-everything": (
+        "def f(x): return Node('instance', 'Right', ['dict', [['_value_', -1]]], ['dict', []])",
+        "assert Right.READ in f(2)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forgery_passes_nothing(name: str) -> None:
+    answer, test = FORGERIES[name]
+    cells = (
+        Cell("locked", COURSE),
+        Cell("student", FORGE + answer),
+        Cell("test", test),
+        Cell("test", "assert 1 + 1 == 2"),
+    )
+    results = grade_task(Task(cells, answers=("f", "Negative")))
+    close_parents()
+    assert not results[2]["passed"]
+    assert results[2]["error"]["name"] != "NotRun"  # the trusted process lived on
+    assert results[3]["passed"]
+
+
+def test_torch_takes_no_proxy_for_a_tensor() -> None:
+    lies = (
+        FORGE + "class A:\n    claims = ['torch.nn.parameter.UninitializedParameter', "
+        "'torch._C.Generator']\ndef f(): return A()"
+    )
+    tests = ("assert isinstance(f(), torch.Tensor)", "torch.allclose(f(), torch.ones(2))")
+    cells = (Cell("student", lies), *(Cell("test", test) for test in tests))
+    profile = Profile(("numpy", "torch"), True)
+    results = grade_task(Task(cells, "import torch", ("f",), {}, profile))
+    close_parents()
+    assert [result["error"]["name"] for result in results[1:]] == ["AssertionError", "TypeError"]
+
+
 @pytest.mark.attacks
 @pytest.mark.parametrize("attack", REST, ids=lambda attack: attack.name)
 def test_further_attack_earns_and_reaches_nothing(rest: Graded, attack: Attack) -> None:

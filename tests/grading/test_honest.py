@@ -285,10 +285,10 @@ GOOD = {
     ),
     "own-exceptions": (
         "class Bank(Exception): pass\nclass Short(Bank):\n    def __init__(self, need):\n"
-        "        super().__init__(f'need {need}')\n        self.need = need\n"
+        "        super().__init__(f'need {need}')\n        self.need, self.kind = need, 'short'\n"
         "def f(x):\n    if x > 3: raise Short(x - 3)\ndef g(call):\n    try: call()\n"
         "    except Bank: return 'bank'\ndef h(): raise ValueError('code', 3)",
-        "try:\n    f(5)\nexcept Bank as e:\n    assert e.need == 2 and str(e) == 'need 2'\n"
+        "try:\n    f(5)\nexcept Bank as e:\n    assert e.need == 2 and str(e) == 'need 2' and e.kind == 'short'\n"
         "    assert isinstance(e, Short)\nelse:\n    assert False\nassert issubclass(Short, Bank)\n"
         "def fails(): raise Bank('x')\nassert g(fails) == 'bank'\n"
         "try:\n    h()\nexcept ValueError as e:\n    assert e.args == ('code', 3)",
@@ -416,7 +416,8 @@ def test_wrong_answer_fails(name: str) -> None:
 
 def test_instances_of_the_courses_own_classes_cross() -> None:
     classes = (
-        "from collections import namedtuple\nfrom dataclasses import dataclass\nfrom enum import Enum\n"
+        "from collections import namedtuple\nfrom dataclasses import dataclass\nfrom enum import Enum, Flag\n"
+        "class Right(Flag):\n    READ = 1\n    WRITE = 2\n"
         "P = namedtuple('P', 'x y')\nclass Color(Enum):\n    RED = 1\n@dataclass\nclass Mark:\n"
         "    name: str\n    points: list\nclass Node:\n    def __init__(self, v, next=None):\n"
         "        self.v, self.next = v, next\n    def size(self): return 1"
@@ -426,9 +427,11 @@ def test_instances_of_the_courses_own_classes_cross() -> None:
         "def total(node): return node.v + total(node.next) if node else 0\n"
         "def best(marks): return max(marks, key=lambda m: sum(m.points))\n"
         "def mid(a, b): return P(a.x + b.x, a.y)\ndef area(shape): return 2 * shape.area()\n"
-        "def other(c): return Color.RED if c is Color.RED else None"
+        "def other(c): return Color.RED if c is Color.RED else None\n"
+        "def rights(): return Right.READ | Right.WRITE"
     )
     test = (
+        "assert rights() == Right.READ | Right.WRITE\n"
         "n = push(Node(2), 1)\nassert isinstance(n, Node) and n.next.v == 2 and total(n) == 3\n"
         "a, b = Mark('a', [1]), Mark('b', [5])\nassert best([a, b]) == b\n"
         "assert isinstance(mid(P(1, 2), P(3, 4)), P) and other(Color.RED) is Color.RED\n"

@@ -45,13 +45,14 @@ _COMPARISONS = {
     np.testing: "assert_allclose assert_almost_equal assert_array_almost_equal "
     "assert_array_almost_equal_nulp assert_array_equal assert_array_less assert_array_max_ulp",
 }
+_ENDS_LOOPS = (StopIteration, StopAsyncIteration)
 _LIBRARIES = ("torch.", "matplotlib.")
 _MAX_WATCHED = 20_000
 _KEEPS_LENGTHS = frozenset(
     {"get", "item", "next", "operator", "names", "signature", "seed", "patch", "belongs", "dir"}
 )
 _RUNS_CODE = frozenset({"call", "call_back_arguments", "get", "item", "method", "next", "operator"})
-_ANSWERS = _RUNS_CODE | {"names"}
+_NAMED = frozenset({"get", "names"})
 # What a test may read of an object; NumPy and torch ask for others, which must not be answered.
 _OPEN_DUNDERS = frozenset(
     """
@@ -79,13 +80,13 @@ class OwnError:
     """
 
     is_feedback = False  # whatever the submitted code calls it
-    kind: Remote
-    remote: Remote | None = None
+    _class_there: Remote  # names that no attribute there is likely to have
+    _self_there: Remote | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or self.remote is None:
+        if name.startswith("__") or self._self_there is None:
             raise AttributeError(name)
-        return getattr(self.remote, name)
+        return getattr(self._self_there, name)
 
 
 class SessionEnded(BaseException):
@@ -144,10 +145,14 @@ class Session:
         self.outputs = []
         self.trace = ""
         self._output_size = 0
-        self._callbacks = []
+        self.forget_callbacks()
         self._callback_calls = 0
         self._copies = []
         self._watched = []
+
+    def forget_callbacks(self) -> None:
+        """Let the submitted code call the test's functions no more, as nobody times them now."""
+        self._callbacks = []
 
     def agree(self, number: int, length: int) -> None:
         """Hold an object to its length: a test that counts first and compares then relies on it.
@@ -261,8 +266,7 @@ class Session:
         except (EOFError, OSError):
             self._end("crash", "the submitted code ended its own process")
         try:
-            kind = _AnswerDecoder if op in _ANSWERS else _Decoder
-            return self._conclude(reply, kind(buffers, self, encoder.leaves))
+            return self._conclude(reply, _decoder_for(op)(buffers, self, encoder.leaves))
         except wire.ProtocolError as error:
             self._end("protocol", f"the submitted code's answer is not usable: {error}")
 
@@ -310,11 +314,13 @@ class Session:
 
     def _print_here(self, item: list[Any]) -> bool:
         """Print what the submitted code printed, where the test has put a stdout of its own."""
-        stream = getattr(sys, str(item[1]), None) if item[0] == "stream" else None
-        if item[1] not in ("stdout", "stderr") or self.own_stdout in (None, stream):
+        if item[0] != "stream" or item[1] not in ("stdout", "stderr"):
+            return False
+        stream = getattr(sys, item[1])
+        if self.own_stdout in (None, stream):
             return False
         if self._output_size <= OUTPUT_LIMIT and len(item) > 2 and type(item[2]) is str:
-            stream.write(item[2])  # type: ignore[union-attr]
+            stream.write(item[2])
         return True
 
     @staticmethod
@@ -343,7 +349,7 @@ class Session:
                 break
             kind = getattr(builtins, name, None) if type(name) is str else None
             if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:
-                if issubclass(kind, StopIteration | StopAsyncIteration):
+                if issubclass(kind, _ENDS_LOOPS):
                     # In the test it would end a loop early, and silently. Python itself turns it
                     # into this where it leaves a generator; `next` has a way of its own.
                     kind = RuntimeError
@@ -368,10 +374,15 @@ class Session:
             return None
         if not issubclass(kind, OwnError) and kind not in self.classes.values():
             return None
-        error = kind.__new__(kind, text)
+        if not issubclass(kind, Exception) or issubclass(kind, _ENDS_LOOPS):
+            return None  # see `_exception`
+        try:
+            error = kind.__new__(kind, text)
+        except TypeError:  # such as a group, which needs its exceptions
+            return None
         if isinstance(error, OwnError):
-            error.remote = remote
-        return error if isinstance(error, BaseException) else None
+            error._self_there = remote
+        return error
 
     def is_students(self, error: BaseException) -> bool:
         """Whether `error` came from the submitted code."""
@@ -412,9 +423,9 @@ class Session:
                 raise TypeError("this object belongs to a process of the submission that is gone")
             return ["remote", number]
         if is_own_error(value):
-            return self._keep(value.kind)
-        if is_own_error(type(value)) and value.remote is not None:
-            return self._keep(value.remote)
+            return self._keep(value._class_there)
+        if is_own_error(type(value)) and value._self_there is not None:
+            return self._keep(value._self_there)
         if isinstance(value, Iterator) and not callable(value) and not hasattr(value, "read"):
             self._callbacks.append(value.__next__)
             return ["iterator", len(self._callbacks) - 1]
@@ -601,6 +612,23 @@ class _AnswerDecoder(_Decoder):
         return _PathThere(value) if type(value) is PosixPath else _marked(value)
 
 
+class _NameDecoder(_AnswerDecoder):
+    """For what the submission has under a name, which may stand in an ``except`` of the test."""
+
+    def _decode(self, node: Any, depth: int) -> Any:
+        value = super()._decode(node, depth)
+        if value is Exception or value is AssertionError:
+            # It would catch what the test itself raises to say that nothing was raised.
+            return type(value.__name__, (value,), {})
+        return value
+
+
+def _decoder_for(op: str) -> type[_Decoder]:
+    if op in _NAMED:
+        return _NameDecoder
+    return _AnswerDecoder if op in _RUNS_CODE else _Decoder
+
+
 @functools.cache
 def _bridge(torch: Any) -> Any:
     """The step of automatic differentiation that leads into the submitted code's process."""
@@ -677,13 +705,13 @@ def _stand_in(proxy: Remote) -> Any:
     for base in bases if kind == "class" else ():
         found = getattr(builtins, base.removeprefix("builtins."), None)
         if base.startswith("builtins.") and isinstance(found, type):
-            if issubclass(found, StopIteration | StopAsyncIteration):
+            if issubclass(found, _ENDS_LOOPS):
                 return proxy  # raised in the test, it would end a loop there; see `_exception`
             if issubclass(found, Exception):
                 name = name if name.isidentifier() else "StudentError"
                 parents = [part for part in _parents(proxy) if is_own_error(part)]
                 base_kinds = (*parents, found) if parents else (OwnError, found)
-                return type(name, base_kinds, {"kind": proxy, "__init__": _start})
+                return type(name, base_kinds, {"_class_there": proxy, "__init__": _start})
             return proxy
     return proxy
 
@@ -695,8 +723,8 @@ def _parents(proxy: Remote) -> tuple[Any, ...]:
 
 def _start(self: Any, *arguments: Any, **named: Any) -> None:
     """Make an exception of the submission's class, there and here."""
-    remote = self.kind(*arguments, **named)
-    self.remote = remote if isinstance(remote, Remote) else None
+    remote = self._class_there(*arguments, **named)
+    self._self_there = remote if isinstance(remote, Remote) else None
     self.args = arguments
 
 
@@ -982,6 +1010,15 @@ _FILTERS = warnings.filters
 _FILTER_COUNT = len(_FILTERS)
 
 
+@functools.lru_cache(512)
+def _is_python(kind: type) -> bool:
+    """Whether only Python code looks at instances; C code that took a proxy for one would crash."""
+    try:
+        return object.__new__(kind) is not None
+    except TypeError:
+        return False
+
+
 def _class_of(proxy: Remote) -> Any:
     """Return what `isinstance` is to take for its class."""
     kind, bases = _inside(proxy)[2], _inside(proxy)[5]
@@ -989,11 +1026,8 @@ def _class_of(proxy: Remote) -> Any:
         return type
     for base in bases:
         module, _, name = base.rpartition(".")
-        if name in ("Tensor", "Parameter"):
-            break  # these cross by value: what stays there is something else
-        if base.startswith(_LIBRARIES) and isinstance(
-            found := getattr(sys.modules.get(module), name, None), type
-        ):
+        found = getattr(sys.modules.get(module), name, None)
+        if base.startswith(_LIBRARIES) and isinstance(found, type) and _is_python(found):
             return found
     for base in bases:
         if base in _LANGUAGE_TYPES:

@@ -270,6 +270,7 @@ class _Grading:
                     session.outputs = []
         except BaseException as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            session.forget_callbacks()
             return self._failed(error, session, source, hidden, printed)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -485,8 +486,9 @@ class _Grading:
 
     def _put_back(self, session: Session) -> None:
         session.own_stdout = session.before_code = None
+        session.forget_callbacks()
         if session.ended is None:
-            with contextlib.suppress(SessionEnded, Exception):
+            with contextlib.suppress(BaseException):  # a SystemExit of the submission's, too
                 session.write_back()
                 if self._replaced:
                     session.request("patch", {})
@@ -759,7 +761,7 @@ def _is_feedback(error: BaseException) -> bool:
 def _name_and_text(error: BaseException) -> tuple[str, str]:
     try:
         text = str(error)[:8000]
-    except Exception:
+    except BaseException:  # it may hold an object of the submission's, which says itself
         text = ""
     if isinstance(error, StudentError | OwnError):
         name, _, rest = text.partition(": ")

@@ -33,7 +33,7 @@ import time
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from fractions import Fraction
 from pathlib import PosixPath, PurePosixPath
 from typing import Any
@@ -258,7 +258,8 @@ class Encoder:
                 return ["torch_dtype", str(value).removeprefix("torch.")]
         if (methods := self._methods(value)) is not None:
             if isinstance(value, Enum):
-                return ["member", kind.__name__, value.name]
+                key = value.value if isinstance(value, Flag) else value.name
+                return ["member", kind.__name__, key]  # a combination of flags has no name
             if id(value) in self._seen:
                 return ["same", self._seen[id(value)]]
             self._seen[id(value)] = len(self._seen)
@@ -411,7 +412,7 @@ class Decoder:
             known = self._class_of(name)
             if not (isinstance(known, type) and issubclass(known, Enum)):
                 raise ProtocolError("not a member")
-            return known[member]
+            return known(member) if type(member) is int else known[member]
         if kind == "instance":
             name, state, methods = self._exactly(rest, 3)
             return self._instance(name, state, methods, deeper)
@@ -475,7 +476,8 @@ class Decoder:
         return made
 
     def _instance(self, name: Any, state: Any, methods: Any, depth: int) -> Any:
-        if type(name) is not str or (kind := self._class_of(name)) is None:
+        kind = self._class_of(name) if type(name) is str else None
+        if kind is None or issubclass(kind, Enum):  # of which no instance is new
             raise ProtocolError("not a class of the instructor's")
         made = object.__new__(kind)
         self._made.append(made)
