@@ -417,6 +417,8 @@ def test_wrong_answer_fails(name: str) -> None:
 def test_instances_of_the_courses_own_classes_cross() -> None:
     classes = (
         "from collections import namedtuple\nfrom dataclasses import dataclass\nfrom enum import Enum, Flag\n"
+        "class Short(Exception):\n    def __init__(self, need): self.need = need\n"
+        "    def __str__(self): return f'{self.need} too little'\n"
         "class Right(Flag):\n    READ = 1\n    WRITE = 2\n"
         "P = namedtuple('P', 'x y')\nclass Color(Enum):\n    RED = 1\n@dataclass\nclass Mark:\n"
         "    name: str\n    points: list\nclass Node:\n    def __init__(self, v, next=None):\n"
@@ -428,10 +430,11 @@ def test_instances_of_the_courses_own_classes_cross() -> None:
         "def best(marks): return max(marks, key=lambda m: sum(m.points))\n"
         "def mid(a, b): return P(a.x + b.x, a.y)\ndef area(shape): return 2 * shape.area()\n"
         "def other(c): return Color.RED if c is Color.RED else None\n"
-        "def rights(): return Right.READ | Right.WRITE"
+        "def spend(x): raise Short(x)\ndef rights(): return Right.READ | Right.WRITE"
     )
     test = (
-        "assert rights() == Right.READ | Right.WRITE\n"
+        "try:\n    spend(3)\nexcept Short as e:\n    assert e.need == 3 and str(e) == '3 too little'\n"
+        "else:\n    assert False\nassert rights() == Right.READ | Right.WRITE\n"
         "n = push(Node(2), 1)\nassert isinstance(n, Node) and n.next.v == 2 and total(n) == 3\n"
         "a, b = Mark('a', [1]), Mark('b', [5])\nassert best([a, b]) == b\n"
         "assert isinstance(mid(P(1, 2), P(3, 4)), P) and other(Color.RED) is Color.RED\n"

@@ -369,7 +369,8 @@ class Session:
         """Build the stand-in for an exception of a class that the submitted code defines."""
         if type(nodes) is not list or len(nodes) != 2:
             return None
-        kind, remote = _Decoder([], self, []).decode(["list", nodes])
+        decoder = _Decoder([], self, [])
+        kind, remote = decoder.decode(["list", nodes])
         if not isinstance(remote, Remote) or not isinstance(kind, type):
             return None
         if not issubclass(kind, OwnError) and kind not in self.classes.values():
@@ -382,6 +383,9 @@ class Session:
             return None
         if isinstance(error, OwnError):
             error._self_there = remote
+        elif type(there := _ask(remote, "get", "__dict__")) is dict:
+            own = {k: v for k, v in there.items() if type(k) is str and not k.startswith("__")}
+            decoder.fill(error, own)
         return error
 
     def is_students(self, error: BaseException) -> bool:

@@ -482,6 +482,13 @@ class Decoder:
         made = object.__new__(kind)
         self._made.append(made)
         attributes, more = self._decode(state, depth), self._decode(methods, depth)
+        self.fill(made, attributes)
+        self._lend(made, more)
+        return made
+
+    def fill(self, made: Any, attributes: dict[str, Any]) -> None:
+        """Give an instance of the instructor's class its attributes."""
+        kind = type(made)
         for word, value in attributes.items():
             if not _IDENTIFIER.fullmatch(word.lstrip("_")) or word.startswith("__"):
                 raise ProtocolError("not an attribute")
@@ -491,8 +498,6 @@ class Decoder:
             if hasattr(there, "__get__"):
                 continue  # such as a cached property, which is computed anew
             vars(made)[word] = self._member(word, value)
-        self._lend(made, more)
-        return made
 
     def _class_of(self, name: str) -> Any:
         """Return the class that both sides have under this name, or ``None``."""
