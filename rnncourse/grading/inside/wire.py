@@ -291,7 +291,9 @@ class Encoder:
             return ["generator", type(bits).__name__, self.encode(dict(bits.state), depth + 1)]
         if isinstance(value, np.dtype):
             return ["dtype", value.str] if _NUMERIC.fullmatch(value.str) else self._fallback(value)
-        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        # NumPy imports `ma` when it is named first: not in every child for a plain array.
+        subclass = isinstance(value, np.ndarray) and type(value) is not np.ndarray
+        if subclass and isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
             return self._fallback(value)  # without its mask it would be another value
         plain = np.asarray(value).view(np.ndarray) if isinstance(value, np.ndarray) else value
         code = plain.dtype.str
