@@ -171,7 +171,7 @@ class Session:
         del self._copies[:-MAX_COPIES]
         self._copies.append([tensor, number, tensor.detach().clone()])
 
-    def _write_back(self) -> None:
+    def _assign_parameters(self) -> None:
         changes = []
         for entry in self._copies:
             tensor, number, before = entry
@@ -190,7 +190,7 @@ class Session:
         if kept and len(self._watched) < MAX_COPIES and (image := _image(value)) is not None:
             self._watched.append([value, image, owner, name])
 
-    def write_back(self) -> None:
+    def refill_containers(self) -> None:
         """Carry over what the test has made of the containers that it looked at."""
         for entry in self._watched:
             value, before, owner, name = entry
@@ -200,7 +200,7 @@ class Session:
 
     def differentiate(self, number: int, gradient: Any) -> Any:
         """Go backward through the submitted code, and give copies of parameters their gradients."""
-        self._write_back()
+        self._assign_parameters()
         copies = [(tensor, index) for tensor, index, _ in self._copies]
         cleared = [i for tensor, i in copies if tensor.grad is None or not tensor.grad.any()]
         answer = self.request("backward", number, gradient, [i for _, i in copies], cleared)
@@ -243,16 +243,8 @@ class Session:
             raise self.ended
         if op not in _KEEPS_LENGTHS:
             self._lengths.clear()
-        if self._seeds and op in _RUNS_CODE:
-            states = {name: state() for name, state in self._seeds.items()}
-            self._seeds = {}
-            self.request("seed", states)
-        if self._copies and op in _RUNS_CODE:
-            self._write_back()
-        if self._watched and op in _RUNS_CODE:
-            self.write_back()
-        if self.before_code is not None and op in _RUNS_CODE:
-            self.before_code()
+        if op in _RUNS_CODE:
+            self._bring_up_to_date()
         encoder = _Encoder(self._keep)
         message = {"op": op, "arguments": encoder.encode(list(arguments))}
         if warnings.filters is not _FILTERS or len(_FILTERS) != _FILTER_COUNT:
@@ -269,6 +261,17 @@ class Session:
             return self._conclude(reply, _decoder_for(op)(buffers, self, encoder.leaves))
         except wire.ProtocolError as error:
             self._end("protocol", f"the submitted code's answer is not usable: {error}")
+
+    def _bring_up_to_date(self) -> None:
+        """Show the submitted code, which runs next, what the test has changed since it last ran."""
+        if self._seeds:
+            states = {name: state() for name, state in self._seeds.items()}
+            self._seeds = {}
+            self.request("seed", states)
+        self._assign_parameters()
+        self.refill_containers()
+        if self.before_code is not None:
+            self.before_code()
 
     def _exchange(self, message: Any, buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         self._connection.send(message, buffers, self.deadline)
@@ -340,7 +343,7 @@ class Session:
         names, text = described.get("types"), str(described.get("text"))[:2000]
         self.trace = str(described.get("trace"))[:4000]
         arguments: Any = described.get("args")
-        if type(arguments) is not list or any(type(v) not in _SIMPLE for v in arguments):
+        if type(arguments) is not list or any(type(v) not in wire.SIMPLE for v in arguments):
             arguments = [text]
         error: BaseException | None = self._own_exception(described.get("own"), text)
         for name in names if type(names) is list and error is None else []:
@@ -1005,7 +1008,6 @@ class _Verdict:
 _truth = _conversion("bool", bool)
 _text = _conversion("repr", str)
 _NAMES = frozenset({"__name__", "__qualname__"})
-_SIMPLE = (bool, int, float, str, type(None))
 # What an instance of its own class does in the other process without this side's method.
 _NOT_LENT = frozenset(
     {"__init__", "__new__", "__getattribute__", "__getattr__", "__setattr__", "__reduce_ex__"}

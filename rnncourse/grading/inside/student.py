@@ -562,7 +562,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
         if isinstance(error, OSError) and error.errno is not None:
             arguments = (error.errno, error.strerror, error.filename)
         described["args"] = [v[:2000] if type(v) is str else v for v in arguments[:20]]
-        if not all(type(v) in (bool, int, float, str, type(None)) for v in described["args"]):
+        if not all(type(v) in wire.SIMPLE for v in described["args"]):
             del described["args"]
         frames = [
             frame

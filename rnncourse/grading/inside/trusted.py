@@ -489,7 +489,7 @@ class _Grading:
         session.forget_callbacks()
         if session.ended is None:
             with contextlib.suppress(BaseException):  # a SystemExit of the submission's, too
-                session.write_back()
+                session.refill_containers()
                 if self._replaced:
                     session.request("patch", {})
         self._replaced = {}

@@ -83,6 +83,8 @@ _TYPES: dict[str, type] = {
     f"numpy.{np.dtype(code).type.__name__}": np.dtype(code).type
     for code in ("?", "b", "B", "h", "H", "i", "I", "l", "L", "e", "f", "d", "g", "F", "D", "G")
 }
+# The arguments of an exception cross if they are of these types, which JSON itself has.
+SIMPLE = (bool, int, float, str, type(None))
 _VIEWS = frozenset({type({}.keys()), type({}.values()), type({}.items())})
 _TYPE_NAMES = {kind: name for name, kind in _TYPES.items()}
 
